@@ -1,0 +1,125 @@
+# make                 module and worker, in build/
+# make unit            unit tests, in build/t/
+# make fuzz            fuzz targets (clang), in build/fuzz/
+# make install DESTDIR=
+# SANITIZE=1           address and undefined behaviour, in build-asan/
+# COVERAGE=1           gcov, in build-cov/
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+CC      = gcc
+FUZZ_CC = clang-14
+
+ifeq ($(SANITIZE),1)
+BUILD   = build-asan
+OPT     = -O1 -fno-omit-frame-pointer
+INSTR   = -fsanitize=address,undefined -fno-sanitize-recover=undefined
+else ifeq ($(COVERAGE),1)
+BUILD   = build-cov
+OPT     = -O0
+INSTR   = --coverage -fprofile-update=atomic
+else
+BUILD   = build
+OPT     = -O2
+INSTR   =
+endif
+
+prefix     = /usr
+sysconfdir = /etc
+libdir     = $(prefix)/lib
+bindir     = $(prefix)/bin
+datadir    = $(prefix)/share
+
+WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+       -Wpointer-arith -Wvla -Werror
+HARDEN = -fstack-protector-strong -fstack-clash-protection
+
+PKGS = libzmq libuv jansson libjwt openssl libcurl inih libpq libargon2 libsystemd
+# The fuzz targets need common/ only.
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))
+PKG_LIBS   := $(shell pkg-config --libs $(PKGS)) -lpthread -lm
+
+# The newest change of the plan: what a worker asks of its database.
+SCHEMA_CHANGE := $(shell awk '/^[a-z]/ { c = $$1 } END { print c }' sql/sqitch.plan)
+VERSION := $(shell cat VERSION)
+
+CPPFLAGS += -I. -I$(BUILD) -DDB_SCHEMA_CHANGE='"$(SCHEMA_CHANGE)"' \
+            -DHIVE_VERSION='"$(VERSION)"' -D_GNU_SOURCE
+CFLAGS += -std=gnu11 $(OPT) -g $(WARN) $(HARDEN) $(INSTR) $(PKG_CFLAGS)
+LDFLAGS += $(INSTR)
+
+COMMON  := $(sort $(wildcard common/*.c))
+WORKER  := $(sort $(wildcard workers/*.c workers/*/*.c))
+QUERIES := $(sort $(wildcard sql/queries/*.sql))
+MODULE  := config $(sort $(wildcard ngx_module/*.[ch] common/*.[ch] common/*.def))
+
+OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(COMMON) $(WORKER)) $(BUILD)/queries.o
+TESTED  := $(filter-out $(BUILD)/workers/main.o,$(OBJECTS))
+UNIT    := $(patsubst t/unit/%.c,$(BUILD)/t/%,$(sort $(wildcard t/unit/*_test.c)))
+TOOLS   := $(patsubst t/lib/%.c,$(BUILD)/t/%,$(sort $(wildcard t/lib/*.c)))
+FUZZ    := $(patsubst t/fuzz/%.c,$(BUILD)/fuzz/%,$(sort $(wildcard t/fuzz/*_fuzz.c)))
+
+all: worker module
+
+worker: $(BUILD)/hive-worker
+module: $(BUILD)/ngx_http_hive_module.so
+unit: $(UNIT) $(TOOLS)
+fuzz: $(FUZZ)
+
+$(BUILD)/hive-worker: $(OBJECTS)
+	$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
+$(BUILD)/%.o: %.c | $(BUILD)/queries.h
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/queries.o: $(BUILD)/queries.c
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/queries.h $(BUILD)/queries.c: tools/queries.awk $(QUERIES)
+	@mkdir -p $(@D)
+	awk -v MODE=$(patsubst $(BUILD)/queries.%,%,$@) -f tools/queries.awk $(QUERIES) > $@
+
+# DB_SCHEMA_CHANGE is part of these.
+$(BUILD)/workers/worker.o $(BUILD)/workers/main.o: sql/sqitch.plan
+
+$(BUILD)/t/%: t/unit/%.c $(TESTED)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(TESTED) -lcmocka $(PKG_LIBS)
+
+$(BUILD)/t/%: t/lib/%.c $(TESTED)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(TESTED) $(PKG_LIBS)
+
+# Everything a fuzz target reaches is built again with coverage for libFuzzer.
+FUZZ_FLAGS = -std=gnu11 -O1 -g -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined \
+             -fno-sanitize-recover=undefined $(PKG_CFLAGS)
+$(BUILD)/fuzz/%: t/fuzz/%.c $(COMMON) $(wildcard common/*.h) workers/db/cursor.c
+	@mkdir -p $(@D)
+	$(FUZZ_CC) -I. -I$(BUILD) $(FUZZ_FLAGS) -o $@ $< $(COMMON) \
+	    $(if $(findstring cursor,$@),workers/db/cursor.c) -ljansson -lcrypto
+
+# The module is built by nginx's own configure. Where nginx's development
+# files are, and with which of its flags: Debian's nginx-dev by default.
+NGINX_DEV = /usr/share/nginx/src
+$(BUILD)/ngx_http_hive_module.so: $(MODULE) tools/build-module
+	tools/build-module $(NGINX_DEV) $(abspath $(BUILD)) "$(OPT) -g -fPIC -Werror $(HARDEN) $(INSTR)" "$(INSTR)"
+
+install: all
+	install -D -m 755 $(BUILD)/hive-worker $(DESTDIR)$(bindir)/hive-worker
+	install -D -m 644 $(BUILD)/ngx_http_hive_module.so \
+	    $(DESTDIR)$(libdir)/nginx/modules/ngx_http_hive_module.so
+	install -D -m 640 conf/worker.ini $(DESTDIR)$(sysconfdir)/hive/worker.ini
+	install -D -m 644 conf/hive.conf $(DESTDIR)$(sysconfdir)/nginx/hive.conf
+	install -D -m 644 conf/hive-worker.service \
+	    $(DESTDIR)$(libdir)/systemd/system/hive-worker.service
+	mkdir -p $(DESTDIR)$(datadir)/hive
+	cp -R sql web $(DESTDIR)$(datadir)/hive/
+
+clean:
+	rm -rf build build-asan build-cov
+
+.PHONY: all worker module unit fuzz install clean
+
+-include $(wildcard $(OBJECTS:.o=.d) $(BUILD)/t/*.d)
