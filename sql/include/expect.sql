@@ -1,0 +1,70 @@
+-- expect.sql: what a verify script compares with (\ir ../include/expect.sql).
+-- A relation is described as lines of text: columns, constraints, indexes,
+-- storage options, what the role hive may do; the schema of the cell reads
+-- `cell`. pg_temp.expect(relation, lines) raises the difference. Temporary
+-- functions: sqitch rolls a verify back.
+
+set local search_path = pg_catalog, pg_temp;
+set local client_min_messages = warning;
+
+create function pg_temp.describe(relation regclass)
+returns setof text language sql as $$
+    select 'column ' || a.attname || ' '
+           || format_type(a.atttypid, a.atttypmod)
+           || case when a.attnotnull then ' not null' else '' end
+           || case when a.attgenerated = 's' then ' generated ' else ' ' end
+           || coalesce(pg_get_expr(d.adbin, d.adrelid), '')
+    from pg_attribute a
+    left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+    where a.attrelid = relation and a.attnum > 0 and not a.attisdropped
+    union all
+    select 'constraint ' || c.conname || ' ' || pg_get_constraintdef(c.oid)
+           || case when c.convalidated then '' else ' NOT VALID' end
+    from pg_constraint c
+    where c.conrelid = relation
+    union all
+    select 'index ' || case when i.indisunique then 'unique ' else '' end
+           || case when i.indisvalid then '' else 'INVALID ' end
+           || regexp_replace(pg_get_indexdef(i.indexrelid),
+                  '^.* INDEX (\S+) ON \S+ USING ', '\1 ')
+    from pg_index i
+    where i.indrelid = relation
+    union all
+    select 'option ' || unnest(reloptions)
+    from pg_class
+    where oid = relation
+    union all
+    select 'grant ' || p.privilege
+    from unnest(array['select', 'insert', 'update', 'delete', 'truncate',
+        'references', 'trigger']) as p (privilege)
+    where has_table_privilege('hive', relation, p.privilege)
+$$;
+
+create function pg_temp.expect(relation text, expected text)
+returns void language plpgsql as $$
+declare
+    difference text;
+begin
+    with expect as (
+        select btrim(line) as line
+        from regexp_split_to_table(expected, '\n') as line
+        where btrim(line) <> ''
+    ), actual as (
+        select btrim(line) as line
+        from pg_temp.describe(relation::regclass) as line
+    )
+    select string_agg(d.line, E'\n' order by d.line)
+    into difference
+    from (
+        (select '  missing: ' || line as line
+         from (select line from expect except select line from actual) m)
+        union all
+        (select '  unexpected: ' || line
+         from (select line from actual except select line from expect) u)
+    ) d;
+
+    if difference is not null then
+        raise exception E'% is not as deployed:\n%', relation, difference;
+    end if;
+end
+$$;

@@ -1,0 +1,7 @@
+-- Revert hive:events from pg
+
+begin;
+
+drop table :"cell".events;
+
+commit;

@@ -1,0 +1,7 @@
+-- Revert hive:projects from pg
+
+begin;
+
+drop table :"cell".projects;
+
+commit;
