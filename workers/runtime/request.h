@@ -18,7 +18,6 @@
 #include "common/wire.h"
 
 #include <jansson.h>
-#include <setjmp.h>
 
 typedef struct request_s request_t;
 
@@ -51,9 +50,11 @@ struct request_s {
     uint16_t status;          /* of the reply, once sent */
 
     /* For the layers above: the transaction this request runs in, if any
-     * (db/), and the events to publish once committed (realtime/). */
+     * (db/), the events to publish once committed (realtime/), and what
+     * the reply hook needs. */
     void *transaction;
     void *events;
+    void *hook_data;
 };
 
 typedef void (*handler_fn)(request_t *rq);
@@ -74,8 +75,8 @@ void rq_invalid(request_t *rq, const char *field, const char *code,
 /* Raises 422 "invalid_fields" if any rq_invalid was called. */
 void rq_check(request_t *rq);
 
-/* Raises what a cancelled wait means: 504 "deadline_exceeded", or silence
- * when the client has gone. Call it when a fiber wait returned
+/* Raises what a cancelled wait means: 504 "deadline_exceeded", 503
+ * "worker_stopping", or silence (status 499) when the client has gone. Call it when a fiber wait returned
  * UV_ECANCELED. */
 __attribute__((noreturn))
 void rq_raise_cancelled(request_t *rq);
@@ -130,9 +131,11 @@ void rq_stream_begin(request_t *rq, int status, const char *content_type);
 void rq_stream_chunk(request_t *rq, slice_t bytes);
 void rq_stream_end(request_t *rq);
 
-/* What rq_reply will do with its arguments, called first; used to store a
- * reply under its Idempotency-Key inside the transaction. One at most. */
+/* Has rq_reply call the hook with its arguments before it sends; used to store
+ * a reply under its Idempotency-Key inside the transaction. One at most, runs
+ * once, and may raise: then nothing was sent. Problems do not pass it. */
 typedef void (*reply_hook_fn)(request_t *rq, int status, slice_t body);
+void rq_reply_hook(request_t *rq, reply_hook_fn hook);
 
 /* Milliseconds left, at least 0. */
 int64_t rq_time_left(const request_t *rq);
