@@ -3,9 +3,10 @@
 begin;
 
 -- A request that came with an Idempotency-Key and the reply it was given.
--- `status` null: still running. `fingerprint` is an HMAC-SHA256 of what was
--- asked, so that a key used for something else is noticed. Keys of one user
--- are no key of another. No reference to users: rows live for a day, and
+-- `status` null: still running, seen by its own transaction only.
+-- `fingerprint` is an HMAC-SHA256 of what was asked, so that a key used for
+-- something else is noticed. The user is zero for requests of nobody in
+-- particular (register). No reference to users: rows live for a day, and
 -- the reference would lock the user's row on every POST.
 create table :"cell".idempotency_keys (
     user_id     uuid not null,
@@ -14,9 +15,8 @@ create table :"cell".idempotency_keys (
     fingerprint bytea not null,
     status      smallint,
     headers     jsonb,
-    body        bytea,
+    body        text,
     created_at  timestamptz not null default now(),
-    expires_at  timestamptz not null default now() + interval '24 hours',
     primary key (user_id, key),
     constraint idempotency_keys_key_check check (
         length(key) between 1 and 255),
@@ -25,39 +25,14 @@ create table :"cell".idempotency_keys (
     constraint idempotency_keys_status_check check (
         status between 200 and 299),
     constraint idempotency_keys_reply_check check (
-        (status is null) = (body is null)),
+        status is not null or (headers is null and body is null)),
     constraint idempotency_keys_headers_check check (
         jsonb_typeof(headers) = 'object')
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
 
-create index idempotency_keys_expires on :"cell".idempotency_keys (expires_at);
+-- What has ended its day is found by it.
+create index idempotency_keys_created on :"cell".idempotency_keys (created_at);
 
--- The same for requests of nobody in particular (register).
-create table hive.anonymous_idempotency_keys (
-    key         text primary key,
-    operation   text not null,
-    fingerprint bytea not null,
-    status      smallint,
-    headers     jsonb,
-    body        bytea,
-    created_at  timestamptz not null default now(),
-    expires_at  timestamptz not null default now() + interval '24 hours',
-    constraint anonymous_idempotency_keys_key_check check (
-        length(key) between 1 and 255),
-    constraint anonymous_idempotency_keys_fingerprint_check check (
-        octet_length(fingerprint) = 32),
-    constraint anonymous_idempotency_keys_status_check check (
-        status between 200 and 299),
-    constraint anonymous_idempotency_keys_reply_check check (
-        (status is null) = (body is null)),
-    constraint anonymous_idempotency_keys_headers_check check (
-        jsonb_typeof(headers) = 'object')
-) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
-
-create index anonymous_idempotency_keys_expires
-    on hive.anonymous_idempotency_keys (expires_at);
-
-grant select, insert, update, delete
-    on :"cell".idempotency_keys, hive.anonymous_idempotency_keys to hive;
+grant select, insert, update, delete on :"cell".idempotency_keys to hive;
 
 commit;

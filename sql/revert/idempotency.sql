@@ -2,7 +2,6 @@
 
 begin;
 
-drop table hive.anonymous_idempotency_keys;
 drop table :"cell".idempotency_keys;
 
 commit;

@@ -11,42 +11,16 @@ select pg_temp.expect(format('%I.idempotency_keys', :'cell'), $$
     column fingerprint bytea not null
     column status smallint
     column headers jsonb
-    column body bytea
+    column body text
     column created_at timestamp with time zone not null now()
-    column expires_at timestamp with time zone not null (now() + '24:00:00'::interval)
     constraint idempotency_keys_key_check CHECK (((length(key) >= 1) AND (length(key) <= 255)))
     constraint idempotency_keys_fingerprint_check CHECK ((octet_length(fingerprint) = 32))
     constraint idempotency_keys_status_check CHECK (((status >= 200) AND (status <= 299)))
-    constraint idempotency_keys_reply_check CHECK (((status IS NULL) = (body IS NULL)))
+    constraint idempotency_keys_reply_check CHECK (((status IS NOT NULL) OR ((headers IS NULL) AND (body IS NULL))))
     constraint idempotency_keys_headers_check CHECK ((jsonb_typeof(headers) = 'object'::text))
     constraint idempotency_keys_pkey PRIMARY KEY (user_id, key)
     index unique idempotency_keys_pkey btree (user_id, key)
-    index idempotency_keys_expires btree (expires_at)
-    option fillfactor=80
-    option autovacuum_vacuum_scale_factor=0.05
-    grant select
-    grant insert
-    grant update
-    grant delete
-$$);
-
-select pg_temp.expect('hive.anonymous_idempotency_keys', $$
-    column key text not null
-    column operation text not null
-    column fingerprint bytea not null
-    column status smallint
-    column headers jsonb
-    column body bytea
-    column created_at timestamp with time zone not null now()
-    column expires_at timestamp with time zone not null (now() + '24:00:00'::interval)
-    constraint anonymous_idempotency_keys_key_check CHECK (((length(key) >= 1) AND (length(key) <= 255)))
-    constraint anonymous_idempotency_keys_fingerprint_check CHECK ((octet_length(fingerprint) = 32))
-    constraint anonymous_idempotency_keys_status_check CHECK (((status >= 200) AND (status <= 299)))
-    constraint anonymous_idempotency_keys_reply_check CHECK (((status IS NULL) = (body IS NULL)))
-    constraint anonymous_idempotency_keys_headers_check CHECK ((jsonb_typeof(headers) = 'object'::text))
-    constraint anonymous_idempotency_keys_pkey PRIMARY KEY (key)
-    index unique anonymous_idempotency_keys_pkey btree (key)
-    index anonymous_idempotency_keys_expires btree (expires_at)
+    index idempotency_keys_created btree (created_at)
     option fillfactor=80
     option autovacuum_vacuum_scale_factor=0.05
     grant select
