@@ -11,6 +11,7 @@
 
 #define ROUTE_PARAMS_MAX 4
 #define ROUTE_PATH_MAX   1024
+#define ROUTE_SEGMENTS_MAX 16
 
 typedef struct route_table_s route_table_t;
 
@@ -23,7 +24,7 @@ typedef enum {
 } route_status_t;
 
 typedef struct {
-    const operation_t *op;
+    const operation_t *op;       /* only with ROUTE_OK */
     unsigned allow;              /* methods this path has (METHOD_* mask) */
     unsigned nparams;
     slice_t params[ROUTE_PARAMS_MAX];   /* decoded, in the path's order */
@@ -31,17 +32,21 @@ typedef struct {
     char scratch[ROUTE_PATH_MAX];/* decoded text that params point into */
 } route_match_t;
 
-/* Returns owned a table over `count` operations, NULL when out of memory or
- * when two of them claim the same method and path. */
+/* Returns owned a table over `count` operations (borrowed for its life),
+ * NULL when out of memory, when two of them claim the same method and path,
+ * or when a path is not "/" followed by segments without gaps, at most
+ * ROUTE_SEGMENTS_MAX of them and ROUTE_PARAMS_MAX parameters. */
 route_table_t *route_table_new(const operation_t *ops, size_t count);
 void route_table_free(route_table_t *table);
 
 /* Matches the raw (still percent-encoded) path, without query. `method` is
- * one bit, or 0 for one we do not know (always ROUTE_METHOD or
- * ROUTE_NOT_FOUND). Decodes each segment by itself, so %2F stays inside its
- * segment. No trailing-slash or dot-segment forgiveness. `out` is written
- * in all cases; params are valid while `path` and `out` live. Paths longer
- * than ROUTE_PATH_MAX are ROUTE_NOT_FOUND. */
+ * one bit, or 0 for one we do not know (never ROUTE_OK or ROUTE_BAD_UUID).
+ * Decodes each segment by itself, so %2F stays inside its segment. No
+ * trailing-slash or dot-segment forgiveness: neither an empty segment nor
+ * "." or ".." (encoded or not) is ever a parameter. Of several faults the
+ * first of this order is told: too long, encoding, path, method, uuid. `out`
+ * is written in all cases; params are valid while `path` and `out` live and
+ * `out` is not moved. Paths longer than ROUTE_PATH_MAX are ROUTE_NOT_FOUND. */
 route_status_t route_match(const route_table_t *table, unsigned method,
     const char *path, size_t len, route_match_t *out);
 

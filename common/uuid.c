@@ -7,6 +7,8 @@
 
 #include "uuid.h"
 
+#include "percent.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -146,19 +148,6 @@ uuid_format(const hive_uuid_t *uuid, char out[UUID_TEXT])
     }
 }
 
-/* 0 to 15, or a value above 15 when it is no digit. */
-static unsigned
-hex_value(char c)
-{
-    unsigned digit = (unsigned) (unsigned char) c - '0';
-    unsigned letter = ((unsigned) (unsigned char) c | 0x20) - 'a';
-
-    if (digit < 10) {
-        return digit;
-    }
-    return letter < 6 ? letter + 10 : 16;
-}
-
 int
 uuid_parse(const char *text, size_t len, hive_uuid_t *out)
 {
@@ -174,8 +163,8 @@ uuid_parse(const char *text, size_t len, hive_uuid_t *out)
         if (i == 4 || i == 6 || i == 8 || i == 10) {
             text++;
         }
-        unsigned high = hex_value(text[0]);
-        unsigned low = hex_value(text[1]);
+        unsigned high = hex_digit(text[0]);
+        unsigned low = hex_digit(text[1]);
         seen |= high | low;
         uuid.bytes[i] = (uint8_t) (high << 4 | low);
         text += 2;

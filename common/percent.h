@@ -1,0 +1,33 @@
+/* percent.h: percent-encoding of URIs, RFC 3986 section 2.1. */
+
+#ifndef HIVE_PERCENT_H
+#define HIVE_PERCENT_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+/* Decodes every %XX of `text` into `out`, which has room for `len` bytes and
+ * may be `text` itself. Returns the decoded length, or -1 when a '%' is not
+ * followed by two hexadecimal digits. Any byte may come out, NUL included:
+ * the caller judges them. '+' stays '+'. */
+ssize_t percent_decode(const char *text, size_t len, char *out);
+
+/* Encodes all but the unreserved characters of RFC 3986 (letters, digits,
+ * "-._~") into `out`, which has room for 3 * len bytes. Returns the length
+ * written. */
+size_t percent_encode(const char *text, size_t len, char *out);
+
+/* The value of a hexadecimal digit of either case, or a value above 15. */
+static inline unsigned
+hex_digit(char c)
+{
+    unsigned digit = (unsigned) (unsigned char) c - '0';
+    unsigned letter = ((unsigned) (unsigned char) c | 0x20) - 'a';
+
+    if (digit < 10) {
+        return digit;
+    }
+    return letter < 6 ? letter + 10 : 16;
+}
+
+#endif
