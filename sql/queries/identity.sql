@@ -1,0 +1,95 @@
+-- name: user_by_email (read)
+-- The account of address $1 in any case, with its hash (null: it has none).
+select u.id, u.email, u.name, u.is_active, u.is_superuser,
+       u.email_verified_at, u.created_at, u.updated_at, u.version,
+       c.password_hash as _password_hash
+from users u
+left join credentials c on c.user_id = u.id
+where lower(u.email collate "C") = lower($1::text collate "C")
+
+-- name: user_by_id (read)
+-- Account $1. No row: deleted or deactivated.
+select id, email, name, is_active, is_superuser, email_verified_at,
+       created_at, updated_at, version
+from users
+where id = $1::uuid and is_active
+
+-- name: user_create
+-- Account $1 of address $2, name $3, hash $4. No row: the address is taken.
+with account as (
+    insert into users (id, email, name)
+    values ($1::uuid, $2::text, $3::text)
+    on conflict (lower(email collate "C")) do nothing
+    returning id, email, name, is_active, is_superuser, email_verified_at,
+              created_at, updated_at, version
+), credential as (
+    insert into credentials (user_id, password_hash)
+    select id, $4::text from account
+)
+select * from account
+
+-- name: session_create
+-- Session $1 of user $2 for $3 seconds from agent $4 at address $5; some of
+-- the user's expired ones go. No row: the account is gone or deactivated.
+with expired as (
+    delete from sessions
+    where id in (
+        select id from sessions
+        where user_id = $2::uuid and expires_at < now()
+        order by expires_at
+        limit 20
+        for update skip locked)
+)
+insert into sessions (id, user_id, expires_at, user_agent, client_ip)
+select $1::uuid, id, now() + $3::bigint * interval '1 second',
+       $4::text, $5::text::inet
+from users
+where id = $2::uuid and is_active
+returning id
+
+-- name: credential_rehash
+-- Puts hash $3 in the place of $2 for user $1. No row: it is another by now.
+update credentials
+set password_hash = $3::text, updated_at = now()
+where user_id = $1::uuid and password_hash = $2::text
+returning user_id
+
+-- name: setup_token_create
+-- The first-run token of hash $1, for $2 seconds, instead of any before. No
+-- row: there is an administrator.
+insert into setup_tokens (token_hash, expires_at)
+select $1::bytea, now() + $2::bigint * interval '1 second'
+where not exists (select from users where is_superuser)
+on conflict ((true)) do update
+set token_hash = excluded.token_hash, created_at = now(),
+    expires_at = excluded.expires_at, used_at = null
+returning expires_at
+
+-- name: setup_state (read)
+-- Whether there is an administrator, and whether hash $1 could make one.
+select exists (select from users where is_superuser) as administrator,
+       exists (select from setup_tokens
+               where token_hash = $1::bytea and used_at is null
+                     and expires_at > now()) as valid
+
+-- name: setup_complete
+-- Uses up the token of hash $1 and makes administrator $2 of address $3, name
+-- $4, hash $5, both or neither. No row: the token is not good (any more), or
+-- there is an administrator. A taken address is a violation, and leaves the
+-- token as it was.
+with token as (
+    update setup_tokens
+    set used_at = now()
+    where token_hash = $1::bytea and used_at is null and expires_at > now()
+          and not exists (select from users where is_superuser)
+    returning token_hash
+), account as (
+    insert into users (id, email, name, is_superuser)
+    select $2::uuid, $3::text, $4::text, true from token
+    returning id, email, name, is_active, is_superuser, email_verified_at,
+              created_at, updated_at, version
+), credential as (
+    insert into credentials (user_id, password_hash)
+    select id, $5::text from account
+)
+select * from account
