@@ -14,7 +14,16 @@ typedef enum { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN,
     LOG_LEVEL_ERROR } log_level_t;
 
 void log_set_level(log_level_t level);
+
+/* "debug", "info", "warn", "error"; -1 when unknown. */
 int log_level_parse(const char *name, log_level_t *out);
+
+/* Asked for the request id of each line; NULL leaves it out. Called on any
+ * thread that logs, so it looks at fiber_self first. */
+void log_set_context(const char *(*fn)(void));
+
+/* Lines dropped since the start because the pipe was full. */
+unsigned long log_dropped(void);
 
 void log_write(log_level_t level, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
