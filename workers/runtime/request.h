@@ -76,8 +76,8 @@ void rq_invalid(request_t *rq, const char *field, const char *code,
 void rq_check(request_t *rq);
 
 /* Raises what a cancelled wait means: 504 "deadline_exceeded", 503
- * "worker_stopping", or silence (status 499) when the client has gone. Call it when a fiber wait returned
- * UV_ECANCELED. */
+ * "worker_stopping", or silence (status 499) when the client has gone. Call
+ * it when a fiber wait returned UV_ECANCELED. */
 __attribute__((noreturn))
 void rq_raise_cancelled(request_t *rq);
 
