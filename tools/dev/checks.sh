@@ -1,0 +1,168 @@
+# checks.sh: test, bench, fault, lint.
+# shellcheck shell=sh
+
+COVERAGE_BAR=85
+
+# dev_test [--coverage] [FILE...]: builds what the tests need and runs them.
+dev_test() {
+    coverage=0
+    case ${1:-} in
+        --coverage) coverage=1 && shift ;;
+        -*) fail "test has no option $1" "./dev test [--coverage] [FILES]" ;;
+    esac
+    printf 'Testing Hive in %s\n' "$TOP"
+    packages build run test
+    everything=$#
+    [ $# -gt 0 ] || set -- t/
+    build_tests
+    TEST_DIR=$(mktemp -d /tmp/hive-test-XXXXXX)
+    chmod 755 "$TEST_DIR"
+    trap 'test_sweep' EXIT
+    trap 'exit 130' INT TERM HUP
+    if [ "$coverage" = 1 ]; then
+        coverage_begin
+    fi
+    result=0
+    HIVE_TEST_DIR=$TEST_DIR prove -r -j2 --timer -It/lib "$@" || result=1
+    if [ "$coverage" = 1 ] && ! coverage_end; then
+        [ "$everything" -gt 0 ] || result=1
+    fi
+    test_sweep || result=1
+    trap - EXIT
+    return $result
+}
+
+# make_log TARGETS...: a build whose output shows only when it fails.
+make_log() {
+    log=$(mktemp "${TMPDIR:-/tmp}/hive-build-XXXXXX")
+    run "$log" "the build failed (make $*)" "mend what the compiler says above" \
+        make -C "$TOP" -s -j "$(nproc)" "$@"
+    rm -f "$log"
+}
+
+build_tests() {
+    step build
+    doing "worker, module, unit tests, fuzz targets"
+    make_log all unit fuzz
+    if [ "$coverage" = 1 ]; then
+        doing "the same with coverage"
+        make_log COVERAGE=1 all unit
+    else
+        doing "the same with sanitizers"
+        make_log SANITIZE=1 all unit
+    fi
+    done_ "built"
+}
+
+# test_sweep: no process of a test may outlive it, and no file.
+test_sweep() {
+    left=''
+    for dir in /proc/[0-9]*; do
+        pid=${dir#/proc/}
+        [ "$pid" != $$ ] || continue
+        if tr '\0' ' ' 2>/dev/null <"$dir/cmdline" | grep -qF "$TEST_DIR/" ||
+            tr '\0' '\n' 2>/dev/null <"$dir/environ" | grep -qxF "HIVE_TEST_INSTANCE=$TEST_DIR"; then
+            left="$left $pid"
+        fi
+    done
+    if [ -n "$left" ]; then
+        # shellcheck disable=SC2086
+        ps -o pid,ppid,args -p "$(echo $left | tr ' ' ,)" >&2 || true
+        # shellcheck disable=SC2086
+        kill -s KILL $left 2>/dev/null || true
+        echo "dev: tests left these processes behind" >&2
+        rm -rf "$TEST_DIR"
+        return 1
+    fi
+    rm -rf "$TEST_DIR"
+}
+
+# Processes write their counts where they may (they run as several users,
+# and the checkout may be closed to them); afterwards the counts are put
+# beside the objects that gcovr reads.
+coverage_begin() {
+    find "$TOP/build-cov" -name '*.gcda' -delete
+    mkdir -m 1777 "$TEST_DIR/gcov"
+    chmod 1777 "$TEST_DIR/gcov"
+    export HIVE_BUILD=build-cov GCOV_PREFIX="$TEST_DIR/gcov"
+}
+
+coverage_end() {
+    unset GCOV_PREFIX HIVE_BUILD
+    if [ -d "$TEST_DIR/gcov$TOP" ]; then
+        cp -R "$TEST_DIR/gcov$TOP/." "$TOP/"
+    fi
+    mkdir -p "$TOP/coverage"
+    gcovr --root "$TOP" --object-directory "$TOP/build-cov" \
+        --filter common/ --filter ngx_module/ --filter workers/ \
+        --exclude-unreachable-branches \
+        --html-details "$TOP/coverage/index.html" --json-summary "$TOP/coverage/summary.json" \
+        --txt "$TOP/coverage/summary.txt" "$TOP/build-cov" >"$TOP/coverage/gcovr.log" 2>&1 ||
+        fail "gcovr failed" "see the log" "$TOP/coverage/gcovr.log"
+    percent=$(sed -n 's/.*"line_percent": \([0-9.]*\).*/\1/p' "$TOP/coverage/summary.json" | tail -n 1)
+    cat "$TOP/coverage/summary.txt"
+    echo "coverage: $percent % of lines (bar: $COVERAGE_BAR %), coverage/index.html"
+    [ "${percent%.*}" -ge "$COVERAGE_BAR" ]
+}
+
+dev_bench() {
+    packages build run test
+    build
+    exec t/bench/run "$@"
+}
+
+dev_fault() {
+    packages build run test
+    build
+    exec t/fault/run "$@"
+}
+
+# Everything is run, whatever failed before. SC2034 and SC2120 misread
+# variables and functions that cross the files of tools/dev.
+dev_lint() {
+    bad=0
+    step layers
+    if tools/layers; then done_ "hold"; else bad=1; fi
+    step nginx
+    if tools/lint-nginx-style ngx_module/*.[ch]; then done_ "ngx_module/ reads as nginx"; else bad=1; fi
+    step format
+    if ! command -v clang-format-14 >/dev/null; then
+        done_ "skipped: there is no clang-format-14"
+    elif lint_c | xargs clang-format-14 --dry-run -Werror 2>"${TMPDIR:-/tmp}/hive-format.$$"; then
+        done_ "common/ and workers/ are formatted"
+    else
+        grep -c 'error:' "${TMPDIR:-/tmp}/hive-format.$$" |
+            sed 's/$/ places differ from .clang-format; clang-format-14 -i mends them:/'
+        sed -n 's/:.*error:.*//p' "${TMPDIR:-/tmp}/hive-format.$$" | sort | uniq -c | sort -rn
+        bad=1
+    fi
+    rm -f "${TMPDIR:-/tmp}/hive-format.$$"
+    step shell
+    if ! command -v shellcheck >/dev/null; then
+        done_ "skipped: there is no shellcheck"
+    elif shellcheck -x -S warning -e SC2034,SC2120 dev tools/dev/*.sh .ci/run; then
+        done_ "clean"
+    else
+        bad=1
+    fi
+    step perl
+    if lint_perl; then done_ "compiles, strict"; else bad=1; fi
+    return $bad
+}
+
+lint_c() {
+    find common workers -name '*.[ch]'
+}
+
+lint_perl() {
+    # grep -L lists what does not match, and its exit status says nothing
+    lax=$(find t tools -name '*.t' -o -name '*.pm' -o -name '*.pl' |
+        xargs grep -LE '^use (strict|Mojo::Base)')
+    [ -z "$lax" ] || {
+        printf "without 'use strict':\n%s\n" "$lax"
+        return 1
+    }
+    find t tools -name '*.pm' -o -name '*.pl' | xargs -n 1 perl -It/lib -It/bench/lib -c 2>&1 |
+        grep -v ' syntax OK$' && return 1
+    return 0
+}
