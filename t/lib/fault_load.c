@@ -16,9 +16,11 @@
  * (so is an answer of 502, 503: at most 20 tries within the deadline);
  * a write without a key goes out once, on a connection of its own.
  *
- * Journal, a line a request: due_us latency_us kind status tries nonce id
+ * Journal, a line a request:
+ *   due_us latency_us kind status tries nonce id slowest_try_us
  *   kind r, k (keyed write), w (unkeyed); status: HTTP's, 0 no answer
- * due_us counts from the epoch. Last line on standard output: totals. */
+ * due_us counts from the epoch, latency from due to the final answer. Last
+ * line on standard output: totals; late: tries that outlived DEADLINE. */
 
 #include <arpa/inet.h>
 #include <assert.h>
@@ -48,6 +50,8 @@ typedef struct {
 typedef struct {
     int64_t due;
     int64_t retry_at;
+    int64_t sent_at;    /* this try */
+    int64_t slowest;    /* the longest any try took */
     char kind;
     int tries;
     char nonce[48];
@@ -156,10 +160,11 @@ job_end(const job_t *job, int status, const char *id)
 
     answered += status != 0;
     lost += status == 0;
-    late += took > deadline;
-    fprintf(journal, "%lld %lld %c %d %d %s %s\n", (long long) job->due,
+    late += job->slowest > deadline;
+    fprintf(journal, "%lld %lld %c %d %d %s %s %lld\n", (long long) job->due,
         (long long) took, job->kind, status, job->tries,
-        job->nonce[0] ? job->nonce : "-", id[0] ? id : "-");
+        job->nonce[0] ? job->nonce : "-", id[0] ? id : "-",
+        (long long) job->slowest);
 }
 
 static void
@@ -253,6 +258,7 @@ job_start(connection_t *c, const job_t *job)
 {
     c->job = *job;
     c->job.tries++;
+    c->job.sent_at = now_us();
     sent++;
     if (c->job.kind == 'w' && c->state == IDLE && !c->fresh) {
         connection_close(c);
@@ -271,6 +277,16 @@ job_start(connection_t *c, const job_t *job)
 }
 
 static void
+try_timed(connection_t *c)
+{
+    int64_t took = now_us() - c->job.sent_at;
+
+    if (took > c->job.slowest) {
+        c->job.slowest = took;
+    }
+}
+
+static void
 connection_broke(connection_t *c)
 {
     int busy = c->state == CONNECTING || c->state == SENDING
@@ -278,6 +294,7 @@ connection_broke(connection_t *c)
 
     connection_close(c);
     if (busy) {
+        try_timed(c);
         job_again(c, 0);
     }
 }
@@ -308,6 +325,7 @@ answer_check(connection_t *c, int status, const char *body)
     char want[128], id[40] = "";
     const char *found = strstr(body, "\"id\":\"");
 
+    try_timed(c);
     if (found != NULL) {
         snprintf(id, 37, "%s", found + 6);
     }

@@ -1,0 +1,18 @@
+# SIGSTOP of a hive-worker for ten seconds under load
+
+use strict;
+use warnings;
+use FindBin qw($Bin);
+use lib "$Bin/../lib";
+use Test::More;
+use Hive::Fault;
+
+fault_test(name => 'SIGSTOP a hive-worker for 10 s', lasts => 10, inject => sub {
+    my ($hive, $round) = @_;
+    my @pids = $hive->worker_pids;
+    my $pid = $pids[$round % @pids];
+    kill STOP => $pid;
+    sleep 10;
+    kill CONT => $pid;
+});
+done_testing;
