@@ -6,7 +6,7 @@
  * its own condition. Callbacks of libuv, libpq and libcurl run on the loop's
  * stack and may only copy and wake.
  *
- * Stacks are mmap'ed (256 KiB of address space, a guard page below), pooled,
+ * Stacks are mmap'ed (256 KiB of address space, a guard area below), pooled,
  * and entered by setjmp/longjmp after one makecontext (QEMU,
  * util/coroutine-ucontext.c), so a switch makes no system call. Address
  * sanitizer and valgrind are told of them. */
@@ -26,11 +26,13 @@ typedef void (*fiber_fn)(void *arg);
 fiber_sched_t *fiber_sched_new(uv_loop_t *loop, unsigned live_max,
     unsigned pool_max);
 
-/* All fibers must have ended. */
+/* All fibers must have ended. Turns the loop until its own handles have
+ * closed, so not to be called from a callback of the loop. */
 void fiber_sched_free(fiber_sched_t *sched);
 
 /* Queues a new fiber that runs fn(arg). 0, or UV_EAGAIN at the cap, or
- * UV_ENOMEM. The fiber is released by itself when fn returns. */
+ * UV_ENOMEM. `name` is static text. The fiber is released by itself when fn
+ * returns; until then *out (may be NULL) is valid. */
 int fiber_spawn(fiber_sched_t *sched, const char *name, fiber_fn fn,
     void *arg, fiber_t **out);
 
@@ -40,6 +42,9 @@ fiber_t *fiber_self(void);
 /* Suspends until woken: 0, or UV_ECANCELED once cancelled (sticky). `reason`
  * is static text shown by fiber_dump. May return for no reason. */
 int fiber_suspend(const char *reason);
+
+/* As fiber_suspend, and UV_ETIMEDOUT once uv_hrtime() has reached `until`. */
+int fiber_suspend_until(const char *reason, uint64_t until);
 
 /* As fiber_suspend, for waits that cannot be given up (a libuv handle that
  * must close first). */
@@ -52,26 +57,36 @@ void fiber_wake(fiber_t *fiber);
 void fiber_cancel(fiber_t *fiber);
 int fiber_cancelled(const fiber_t *fiber);
 
+/* Cancels the fiber once uv_hrtime() has reached `at`, to the millisecond;
+ * replaces an earlier deadline, and 0 clears it. It ends with the fiber.
+ * Cheap: a place in a heap behind one timer for all fibers. */
+void fiber_deadline(fiber_t *fiber, uint64_t at);
+
 /* 0, or UV_ECANCELED (as soon as cancelled). */
 int fiber_sleep(uint64_t milliseconds);
 
-/* Lets every fiber that is ready run once. */
+/* Lets every fiber that is ready run once, and the loop turn: 0, or
+ * UV_ECANCELED. */
 int fiber_yield(void);
 
 /* Runs fn(arg) on the libuv thread pool and suspends until it returned
- * (uncancellable: the thread holds arg). `lane` bounds what waits. */
+ * (uncancellable once begun: the thread holds arg). `lane` bounds what
+ * waits; zero it but for its two limits. 0; UV_EAGAIN when the lane is full
+ * and UV_ECANCELED when cancelled while waiting: fn has not been run. */
 typedef struct {
     unsigned running_max;   /* at once on the threads */
     unsigned waiting_max;   /* more than that: UV_EAGAIN at once */
     unsigned running;
     unsigned waiting;
-    void *first, *last;     /* waiting fibers */
+    void *first, *last;     /* those that wait, in order */
 } thread_lane_t;
 
 int fiber_thread(thread_lane_t *lane, void (*fn)(void *arg), void *arg);
 
-/* User data of the running fiber (the request), and per-fiber cancel
- * observer, called on fiber_cancel from the loop's stack. */
+/* The loop it runs on. */
+uv_loop_t *fiber_loop(const fiber_t *fiber);
+
+/* User data of the fiber (the request). */
 void fiber_set_data(fiber_t *fiber, void *data);
 void *fiber_data(const fiber_t *fiber);
 
@@ -83,5 +98,11 @@ uint64_t fiber_switches(const fiber_sched_t *sched);
 void fiber_dump(fiber_sched_t *sched,
     void (*fn)(void *arg, const char *name, const char *reason, void *data),
     void *arg);
+
+/* Gives the calling thread an alternate signal stack and installs a handler
+ * of SIGSEGV and SIGBUS that names the fiber whose stack overflowed, or the
+ * one that ran, in a log line, and then lets the signal take its former
+ * course. Once per process, from the loop's thread. 0 or negative errno. */
+int fiber_crash_install(void);
 
 #endif
