@@ -209,6 +209,7 @@ table_add(route_table_t *table, const operation_t *op)
     target_t target = { .op = op };
     node_t *node = &table->root;
     const char *p = op->path;
+    unsigned segments = 0;
 
     if (*p != '/') {
         return -1;
@@ -219,7 +220,7 @@ table_add(route_table_t *table, const operation_t *op)
 
         p += 1 + segment.len;
 
-        if (segment.len == 0) {
+        if (segment.len == 0 || segments++ == ROUTE_SEGMENTS_MAX) {
             node = NULL;
         } else if (segment.data[0] != '{') {
             node = literal_child(node, segment);
