@@ -25,9 +25,10 @@ secrets() {
     done_ "$VAR/secrets"
 }
 
-# How many processes each side gets: a core each, within reason.
+# How many processes each side gets: a core each, within reason. The tests
+# set PROCESSES.
 processes() {
-    count=$(nproc)
+    count=${PROCESSES:-$(nproc)}
     [ "$count" -le 8 ] || count=8
     echo "$count"
 }

@@ -31,8 +31,9 @@ END
 
 # Who may connect is decided by the operating system's user, not by a
 # password: the owner of the cluster, and root, who could anyway.
+# postgres_access CLUSTER
 postgres_access() {
-    cat >"$VAR/pg.new/pg_hba.conf" <<'END'
+    cat >"$1/pg_hba.conf" <<'END'
 local all postgres peer map=hive
 local hive hive peer map=hive
 END
@@ -40,7 +41,7 @@ END
         for role in postgres hive; do
             echo "hive $user $role"
         done
-    done | sort -u >"$VAR/pg.new/pg_ident.conf"
+    done | sort -u >"$1/pg_ident.conf"
 }
 
 # sql DATABASE: runs standard input as the cluster's superuser.
@@ -58,7 +59,7 @@ postgres_init() {
         as_service "$PGBIN/initdb" -D "$VAR/pg.new" -U postgres -E UTF8 \
         --locale=C.UTF-8 --auth-local=peer --auth-host=reject
     echo "include = 'hive.conf'" >>"$VAR/pg.new/postgresql.conf"
-    postgres_access
+    postgres_access "$VAR/pg.new"
     mv "$VAR/pg.new" "$VAR/pg"
 }
 
@@ -115,15 +116,16 @@ postgres_database() {
     sql postgres <<'END' >"$VAR/log/database.log" 2>&1 || fail "cannot create role and database" "see the log" "$VAR/log/database.log"
 select 'create role hive login'
     where not exists (select from pg_roles where rolname = 'hive') \gexec
-select 'create database hive owner hive'
+select 'create database hive'
     where not exists (select from pg_database where datname = 'hive') \gexec
 END
 }
 
-# sqitch COMMAND...: on Hive's database, by the plan in sql/.
+# sqitch COMMAND...: on Hive's database, by the plan in sql/. The schema
+# belongs to the cluster's superuser; the role hive only uses it.
 sqitch_hive() {
     (cd "$TOP/sql" && HOME=$VAR PGHOST=$RUN SQITCH_FULLNAME=Hive \
-        SQITCH_EMAIL=hive@localhost exec sqitch "$@" db:pg://hive@/hive)
+        SQITCH_EMAIL=hive@localhost exec sqitch "$@" db:pg://postgres@/hive)
 }
 
 # Skipped while sql/ is the one that was deployed to this cluster: sqitch
