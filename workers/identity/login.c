@@ -36,7 +36,9 @@ user_agent(request_t *rq)
     }
     if (agent.len > USER_AGENT_MAX) {
         agent.len = USER_AGENT_MAX;
-        while (((unsigned char) agent.data[agent.len] & 0xc0) == 0x80) {
+        while (agent.len > 0
+               && ((unsigned char) agent.data[agent.len] & 0xc0) == 0x80)
+        {
             agent.len--;       /* never through a character */
         }
     }
