@@ -6,7 +6,7 @@
  * its own condition. Callbacks of libuv, libpq and libcurl run on the loop's
  * stack and may only copy and wake.
  *
- * Stacks are mmap'ed (256 KiB of address space, a guard area below), pooled,
+ * Stacks are mmap'ed (1 MiB of address space, a guard area below), pooled,
  * and entered by setjmp/longjmp after one makecontext (QEMU,
  * util/coroutine-ucontext.c), so a switch makes no system call. Address
  * sanitizer and valgrind are told of them. */

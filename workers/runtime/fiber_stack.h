@@ -5,7 +5,9 @@
 
 #include <stddef.h>
 
-#define FIBER_STACK_SIZE (256 * 1024)
+/* Address space, not memory. jansson alone recurses through more than 512 KiB
+ * at its depth limit of 2048, which a request body may reach. */
+#define FIBER_STACK_SIZE (1024 * 1024)
 
 typedef struct {
     char *map;                   /* begins with the guard page */
