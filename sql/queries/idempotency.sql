@@ -1,0 +1,72 @@
+-- Idempotency keys: those of users in their cell, those of nobody (register)
+-- beside the users. $1 is the caller, zero for nobody.
+
+-- name: idempotency_claim
+-- A row when user $1 may run operation $3 under key $2 with fingerprint $4.
+-- No row: the key is taken. Waits while another transaction holds it.
+insert into idempotency_keys as k (user_id, key, operation, fingerprint)
+values ($1::uuid, $2::text, $3::text, $4::bytea)
+on conflict (user_id, key) do update
+set operation = excluded.operation, fingerprint = excluded.fingerprint,
+    status = null, headers = null, body = null,
+    created_at = now(), expires_at = excluded.expires_at
+where k.expires_at <= now()
+returning true as claimed
+
+-- name: idempotency_replay
+-- The reply stored under key $2 of user $1, and whether it is that of the
+-- fingerprint $3. No row: none is.
+select fingerprint = $3::bytea as same, status::int as status,
+       headers::text as headers, convert_from(body, 'UTF8') as body
+from idempotency_keys
+where user_id = $1::uuid and key = $2::text and status is not null
+
+-- name: idempotency_store
+-- Stores the reply to the request that claimed key $2 of user $1.
+update idempotency_keys
+set status = $3::smallint, headers = $4::jsonb, body = $5::bytea
+where user_id = $1::uuid and key = $2::text
+
+-- name: idempotency_sweep
+-- Deletes at most $1 expired keys that nobody is working on.
+delete from idempotency_keys
+where (user_id, key) in (
+    select user_id, key from idempotency_keys
+    where expires_at <= now()
+    order by expires_at
+    limit $1::int
+    for update skip locked)
+
+-- name: anonymous_idempotency_claim
+-- As idempotency_claim.
+insert into anonymous_idempotency_keys as k (key, operation, fingerprint)
+select $2::text, $3::text, $4::bytea where $1::uuid is not null
+on conflict (key) do update
+set operation = excluded.operation, fingerprint = excluded.fingerprint,
+    status = null, headers = null, body = null,
+    created_at = now(), expires_at = excluded.expires_at
+where k.expires_at <= now()
+returning true as claimed
+
+-- name: anonymous_idempotency_replay
+-- As idempotency_replay.
+select fingerprint = $3::bytea as same, status::int as status,
+       headers::text as headers, convert_from(body, 'UTF8') as body
+from anonymous_idempotency_keys
+where key = $2::text and status is not null and $1::uuid is not null
+
+-- name: anonymous_idempotency_store
+-- As idempotency_store.
+update anonymous_idempotency_keys
+set status = $3::smallint, headers = $4::jsonb, body = $5::bytea
+where key = $2::text and $1::uuid is not null
+
+-- name: anonymous_idempotency_sweep
+-- As idempotency_sweep.
+delete from anonymous_idempotency_keys
+where key in (
+    select key from anonymous_idempotency_keys
+    where expires_at <= now()
+    order by expires_at
+    limit $1::int
+    for update skip locked)
