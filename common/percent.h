@@ -4,6 +4,7 @@
 #define HIVE_PERCENT_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /* Decodes every %XX of `text` into `out`, which has room for `len` bytes and
@@ -17,17 +18,14 @@ ssize_t percent_decode(const char *text, size_t len, char *out);
  * written. */
 size_t percent_encode(const char *text, size_t len, char *out);
 
-/* The value of a hexadecimal digit of either case, or a value above 15. */
+extern const uint8_t hex_values[256];
+
+/* The value of a hexadecimal digit of either case, or one above 15 for any
+ * other character. */
 static inline unsigned
 hex_digit(char c)
 {
-    unsigned digit = (unsigned) (unsigned char) c - '0';
-    unsigned letter = ((unsigned) (unsigned char) c | 0x20) - 'a';
-
-    if (digit < 10) {
-        return digit;
-    }
-    return letter < 6 ? letter + 10 : 16;
+    return hex_values[(unsigned char) c];
 }
 
 #endif
