@@ -13,7 +13,7 @@ use File::Temp ();
 use Hive::Test;
 use Hive::Fault;
 
-my $hive = Hive::Test->start(processes => 2, nginx_workers => 2, connections => 4096);
+my $hive = Hive::Test->start(workers => 2, nginx_workers => 2, bench => 1);
 my $dir = File::Temp->newdir;
 my $accounts = Hive::Fault::accounts($hive, "$dir/accounts");
 my ($token) = do { open my $fh, '<', $accounts or die; split ' ', <$fh> };

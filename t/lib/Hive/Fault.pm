@@ -25,11 +25,14 @@ my $deadline = 5;
 # Options: inject => sub ($hive): does the fault and returns once it is over;
 # lasts => seconds inject takes at most (for the length of the load);
 # recover => seconds until latency must be back (1); lossless => no request
-# may fail at all; start => options for Hive::Test.
+# may fail at all; allow => [patterns] the logs may hold; start => options for
+# Hive::Test.
 sub fault_test {
     my %o = (lasts => 1, recover => 1, lossless => 0, start => {}, @_);
     my $rounds = $ENV{HIVE_FAULT_ROUNDS} // 2;
-    my $hive = Hive::Test->start(processes => 2, nginx_workers => 2, deadline => $deadline, %{ $o{start} });
+    my $hive = Hive::Test->start(workers => 2, nginx_workers => 2, bench => 1,
+        http => join("\n", map { "    hive_deadline $_ ${deadline}s;" } qw(read write auth)), %{ $o{start} });
+    $hive->allow(@{ $o{allow} }) if $o{allow};
     my $dir = File::Temp->newdir(CLEANUP => 1);
     my $accounts = accounts($hive, "$dir/accounts");
     my ($rate, $tail) = (0, 3);
