@@ -17,6 +17,8 @@ package Hive::Test;
 #   server => 'directives', main => 'directives'    are added
 #   postgres_settings => 'lines'       of postgresql.conf
 #   env => { HIVE_FAULT => '...' }     of the workers
+#   deadline => seconds                of every request, and below it of
+#                                      statements
 #   bench => 1                         durable and sized as ./dev up has it
 #   postgres => 0, worker => 0, nginx => 0   leave that part out
 #   wait => 0                          do not wait until it is ready
@@ -45,7 +47,9 @@ $build = "$top/$build" unless $build =~ m{^/};
 my @instances;
 my $serial = 0;
 
-# What no log may hold. nginx says [alert] for what should never happen.
+# What no log may hold. nginx says [alert] for what should never happen; for a
+# child that somebody killed too, and only we send signal 9.
+my $expected = qr/worker process \d+ exited on signal 9\b/;
 my $poison = qr/\[(?:alert|emerg)\]|Sanitizer|runtime error:|[Aa]ssertion|[Ll]eaked|panic/;
 
 # ---- life ----
@@ -56,6 +60,11 @@ sub start {
         workers => 2, nginx_workers => 2, postgres => 1, worker => 1, nginx => 1, wait => 1,
         key_id => 'dev', issuer => 'hive', audience => 'hive', allow => [], %o, owner => $$,
     }, $class;
+    if ($o{deadline}) {
+        $self->{http} .= join '', map { "\nhive_deadline $_ $o{deadline}s;" } qw(read write auth);
+        $self->{ini}{database}{statement_timeout} //= int(900 * $o{deadline}) . 'ms';
+        $self->{ini}{database}{lock_timeout} //= int(500 * $o{deadline}) . 'ms';
+    }
     $self->{dir} = File::Temp::tempdir('t-XXXXXX', DIR => Hive::Test::Cluster::base(), CLEANUP => 0);
     chmod 0755, $self->{dir};
     push @instances, $self;
@@ -154,11 +163,13 @@ sub start_postgres {
         command => ["$Hive::Test::Cluster::bin/postgres", '-D', "$self->{dir}/pg"],
     );
     my $until = time + 30;
-    until (eval { $self->psql('select 1') }) {
+    until (defined eval { $self->psql('select 1', database => 'postgres') }) {
         die "Postgres does not start:\n" . $self->log_tail('postgres')
             if time > $until || !$self->{processes}{postgres}->alive;
         sleep 0.03;
     }
+    # pgbench runs the workers' statements, which name no schema
+    $self->psql('alter role postgres in database hive set search_path = cell0, hive, public') if $self->{bench};
     return;
 }
 
@@ -285,7 +296,7 @@ sub allow {
 
 sub allowed {
     my ($self, $line) = @_;
-    return scalar grep { $line =~ $_ } @{ $self->{allow} };
+    return scalar grep { $line =~ $_ } $expected, @{ $self->{allow} };
 }
 
 END {
@@ -389,6 +400,12 @@ sub login {
     return $user;
 }
 
+# The token of an account of that address, registered when need be.
+sub account {
+    my ($self, $email) = @_;
+    return $self->{accounts}{$email} //= $self->register(email => $email)->{token};
+}
+
 # Metrics by name with labels, as they stand in the text: { 'a{b="c"}' => 1 }.
 sub metrics {
     my ($self) = @_;
@@ -408,8 +425,15 @@ sub metric {
     return $sum;
 }
 
+# Requests that nginx holds for an answer, this moment.
+sub in_flight {
+    my ($self) = @_;
+    return $self->metric('hive_requests_in_flight') + $self->metric('hive_requests_waiting');
+}
+
 # ---- processes ----
 
+sub build { $build }
 sub nginx_master { $_[0]{processes}{nginx}->pid }
 sub worker_master { $_[0]{processes}{worker}->pid }
 sub postmaster { $_[0]{processes}{postgres}->pid }
@@ -423,7 +447,6 @@ sub backend_pids {
 }
 
 # Signals one worker process (the first, or that one) and returns its pid.
-# The alert that nginx writes about a killed child is to be expected.
 sub kill_worker {
     my ($self, $signal, $pid) = @_;
     $pid //= ($self->worker_pids)[0];
@@ -434,7 +457,6 @@ sub kill_worker {
 sub kill_nginx {
     my ($self, $signal, $pid) = @_;
     $pid //= ($self->nginx_pids)[0];
-    $self->allow(qr/worker process $pid exited on signal \d+/);
     kill $signal, $pid or croak "kill $signal $pid: $!";
     return $pid;
 }
@@ -511,6 +533,30 @@ sub statement {
         return $1 if slurp($file) =~ /^-- name: \Q$name\E\b[^\n]*\n((?:(?!-- name: ).*\n)*)/m;
     }
     croak "there is no statement $name in sql/queries/";
+}
+
+# What a POST of a project executes, as a script for pgbench: the statement
+# is taken from Postgres's log, so it is the one that workers really send. The
+# owner is the expression given.
+sub create_script {
+    my ($self, $owner) = @_;
+    my $user = $self->register;
+    my $size = -s "$self->{dir}/log/postgres.log";
+    $self->psql("alter system set log_statement = 'all'");
+    $self->psql('select pg_reload_conf()');
+    $self->wait_for(5, sub { $self->psql('show log_statement') eq 'all' });
+    sleep 0.2;
+    $self->post('/api/v1/projects', $user, { name => 'Bench project', description => 'the agent reads the spec; ' x 8 });
+    $self->psql('alter system reset log_statement');
+    $self->psql('select pg_reload_conf()');
+    my $log = substr $self->log('postgres'), $size;
+    my ($text, $detail) = $log =~ /LOG:  execute [^:\n]*: (with changed as \(insert into projects.*?)\n\S[^\n]*DETAIL:  parameters: ([^\n]*)/s
+        or croak 'no insert of a project in the log of Postgres';
+    my %value = $detail =~ /\$(\d+) = ('(?:[^']|'')*'|NULL)/g;
+    @value{ 1, 2 } = ($owner, 'gen_random_uuid()');
+    $text =~ s/\$(\d+)/($value{$1})/g;
+    $text =~ s/\s*\n\s*/ /g;
+    return "$text;\n";
 }
 
 # ---- logs and files ----

@@ -1,0 +1,62 @@
+# explain.t: every list has an index that serves it. The statements are the
+# ones that the resource engine composes (t/lib/list_statements.c), on enough
+# rows that the planner has something to decide.
+
+use strict;
+use warnings;
+use FindBin qw($Bin);
+use lib "$Bin/../lib";
+use Hive::Test;
+use Mojo::JSON qw(decode_json);
+use Test::More;
+
+my $hive = Hive::Test->start(worker => 0, nginx => 0);
+my $owner = '00000000-0000-7000-9000-000000000001';
+
+# 400 people with 100 projects each, of whom the first is asked about
+$hive->psql(<<'SQL');
+insert into hive.users (id, email, name)
+select ('00000000-0000-7000-9000-' || lpad(to_hex(i), 12, '0'))::uuid, 'user' || i || '@example.test', 'User ' || i
+from generate_series(1, 400) i;
+insert into cell0.projects (id, owner_id, name, description, archived_at, created_at, updated_at)
+select ('00000000-0000-7000-8000-' || lpad(to_hex(i), 12, '0'))::uuid,
+       ('00000000-0000-7000-9000-' || lpad(to_hex((i - 1) % 400 + 1), 12, '0'))::uuid,
+       'Project ' || i, 'word' || (i % 1000) || ' and others',
+       case when i % 10 = 0 then timestamptz '2026-01-01' + i * interval '1 s' end,
+       timestamptz '2026-01-01' + i * interval '61 s', timestamptz '2026-06-01' + i * interval '67 s'
+from generate_series(1, 40000) i;
+vacuum (analyze) hive.users;
+vacuum (analyze) cell0.projects;
+SQL
+
+my @statements = map { decode_json($_) } split /\n/, `'@{[Hive::Test->build]}/t/list_statements'`;
+ok scalar @statements > 10, scalar(@statements) . ' list statements';
+
+for my $statement (@statements) {
+    my @values = map { defined $_ ? $_ : $owner } @{ $statement->{values} };
+    my $sql = $statement->{sql};
+    $sql =~ s/\$(\d+)/literal($values[$1 - 1], $statement->{types}[$1 - 1])/ge;
+    my $plan = eval { $hive->psql("set search_path = cell0, hive;\nexplain $sql") } // "error: $@";
+    # tables of a handful of rows may be read whole; those that grow may not
+    ok $plan !~ /Seq Scan on (?:projects|events|users)\b/ && $plan !~ /^error/,
+        "$statement->{resource}: $statement->{name}" or diag "$sql\n$plan";
+}
+
+sub literal {
+    my ($value, $type) = @_;
+    $value =~ s/'/''/g;
+    return "'$value'::$type";
+}
+
+# The statements of the hot path, by name.
+for my $name (qw(project_get user_by_email)) {
+    my $sql = $hive->statement($name);
+    my $argument = $name eq 'project_get' ? "'$owner'" : "'user7\@example.test'";
+    $sql =~ s/\$1/$argument/g;
+    $sql =~ s/\$2/'00000000-0000-7000-8000-000000000001'/g;
+    my $plan = $hive->psql("set search_path = cell0, hive;\nexplain $sql");
+    unlike $plan, qr/Seq Scan/, "$name goes by an index" or diag $plan;
+}
+
+$hive->stop;
+done_testing;
