@@ -96,6 +96,9 @@ $(awk '/^log_format hive /,/;$/ { print "    " $0 }' "$TOP/conf/hive.conf")
         location / {
             hive on;
         }
+
+$(awk '/^    # The page that/,/^}/ { if (!/^}/) print "    " $0 }' "$TOP/conf/hive.conf" |
+    sed -e 's/^    *$//' -e "s,/usr/share/hive/web,$VAR/web,")
     }
 }
 END
@@ -108,6 +111,10 @@ configuration() {
     mv "$VAR/worker.ini.new" "$VAR/worker.ini"
     nginx_conf >"$VAR/nginx.conf.new"
     mv "$VAR/nginx.conf.new" "$VAR/nginx.conf"
+    rm -rf "$VAR/web.new"
+    cp -R "$TOP/web" "$VAR/web.new"
+    rm -rf "$VAR/web"
+    mv "$VAR/web.new" "$VAR/web"
     echo "$PORT" >"$VAR/port"
     done_ "$VAR/worker.ini, $VAR/nginx.conf"
 }
