@@ -121,7 +121,7 @@ account_text(request_t *rq, const json_t *body, const char *name)
     slice_t text;
 
     if (value == NULL) {
-        rq_invalid(rq, name, "required", "is missing");
+        rq_invalid(rq, name, "required", "is required");
         return SLICE_NONE;
     }
     if (!json_is_string(value)) {
@@ -148,7 +148,7 @@ account_members(request_t *rq, json_t *body, const char *const *known)
             k++;
         }
         if (*k == NULL) {
-            rq_invalid(rq, name, "unknown_field", "is not a known field");
+            rq_invalid(rq, name, "unknown_member", "is not a member here");
         }
     }
 }
