@@ -56,15 +56,21 @@ typedef struct {
 static trace_t trace;
 
 static void
+note(trace_t *t, const char *text)
+{
+    strncat(t->order, text, sizeof(t->order) - strlen(t->order) - 1);
+}
+
+static void
 note_a(void *arg)
 {
-    strcat(((trace_t *) arg)->order, "a");
+    note(arg, "a");
 }
 
 static void
 note_b(void *arg)
 {
-    strcat(((trace_t *) arg)->order, "b");
+    note(arg, "b");
 }
 
 static void
@@ -72,7 +78,7 @@ note_and_register(void *arg)
 {
     trace_t *t = arg;
 
-    strcat(t->order, "r");
+    note(t, "r");
     arena_cleanup(t->arena, note_b, t);
     memset(arena_alloc(t->arena, 40000), 0, 40000);
 }

@@ -62,17 +62,23 @@ milliseconds(void)
 }
 
 static void
+put(const char *text)
+{
+    strncat(order, text, sizeof(order) - strlen(order) - 1);
+}
+
+static void
 note(void *arg)
 {
-    strcat(order, arg);
+    put(arg);
 }
 
 static void
 note_twice(void *arg)
 {
-    strcat(order, arg);
+    put(arg);
     fiber_yield();
-    strcat(order, arg);
+    put(arg);
 }
 
 static void
@@ -589,11 +595,12 @@ a_handed_place_is_passed_on(void **state)
 static void
 collect(void *arg, const char *name, const char *reason, void *data)
 {
-    strcat(arg, name);
-    strcat(arg, "=");
-    strcat(arg, reason);
-    strcat(arg, data != NULL ? data : "-");
-    strcat(arg, ";");
+    assert_ptr_equal(arg, order);
+    put(name);
+    put("=");
+    put(reason);
+    put(data != NULL ? data : "-");
+    put(";");
 }
 
 static void

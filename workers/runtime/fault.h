@@ -20,11 +20,12 @@ int fault_init(const char **error);
 
 void fault_hit(const char *name);
 
-#define fault_point(name) \
-    do { \
-        if (__builtin_expect(fault_armed, 0)) { \
-            fault_hit(name); \
-        } \
-    } while (0)
+static inline void
+fault_point(const char *name)
+{
+    if (__builtin_expect(fault_armed, 0)) {
+        fault_hit(name);
+    }
+}
 
 #endif
