@@ -43,6 +43,7 @@ typedef struct {
     const char *name;
     db_type_t type;
     uint32_t oid;
+    slice_t key;               /* `,"name":` for json.c; empty: not written */
 } db_column_t;
 
 typedef enum {
@@ -143,7 +144,11 @@ typedef struct {
     unsigned queue_max;         /* waiting statements per lane group */
     unsigned statement_timeout_ms;
     unsigned lock_timeout_ms;
-    const char *schema_version; /* newest change of sqitch.plan: "tag" */
+    const char *schema_version; /* newest change of sqitch.plan (its name);
+                                   NULL: any schema will do */
+    /* Named statements other than the compiled ones (tests); NULL: those. */
+    const query_t *statements;
+    unsigned nstatements;
 } db_config_t;
 
 /* Starts connecting in the background; needs a running loop and scheduler. */

@@ -1,0 +1,109 @@
+/* event.c: events of committed changes, on their way to the sink.
+ *
+ * A statement in a write lane has committed by the time its row is seen, so
+ * its event goes on at once. Inside a transaction events wait (rows live as
+ * long as their request) for db_commit; a rollback forgets them. */
+
+#include "event.h"
+
+#include "internal.h"
+
+#include <time.h>
+
+typedef struct pending_s {
+    struct pending_s *next;
+    event_t event;
+} pending_t;
+
+typedef struct {
+    pending_t *first;
+    pending_t **end;
+} pending_list_t;
+
+static void (*event_sink)(const event_t *event);
+
+void
+event_set_sink(void (*sink)(const event_t *event))
+{
+    event_sink = sink;
+}
+
+static int64_t
+now_us(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+/* When the change was made: by its own column, else by the row's, else now. */
+static int64_t
+event_time(const db_row_t *row)
+{
+    static const char *const columns[] = { "_event_time", "updated_at" };
+    size_t i;
+
+    for (i = 0; i < sizeof(columns) / sizeof(columns[0]); i++) {
+        int column = db_column(row->result, columns[i]);
+
+        if (column >= 0 && row->result->columns[column].type == DB_TIME
+            && !db_is_null(row, column)) {
+            return db_time(row, columns[i]);
+        }
+    }
+    return now_us();
+}
+
+void
+event_publish(request_t *rq, const db_row_t *row)
+{
+    pending_list_t *list = rq->events;
+    pending_t *pending;
+    event_t event;
+
+    event.channel = db_text(row, "_channel");
+    event.offset = db_int(row, "_offset");
+    event.type = db_text(row, "_event");
+    event.data = db_text(row, "_event_data");
+    event.time = event_time(row);
+    if (rq->transaction == NULL) {
+        if (event_sink != NULL) {
+            event_sink(&event);
+        }
+        return;
+    }
+
+    if (list == NULL) {
+        list = arena_alloc(rq->arena, sizeof(*list));
+        list->first = NULL;
+        list->end = &list->first;
+        rq->events = list;
+    }
+    pending = arena_alloc(rq->arena, sizeof(*pending));
+    pending->next = NULL;
+    pending->event = event;
+    *list->end = pending;
+    list->end = &pending->next;
+}
+
+void
+events_committed(request_t *rq)
+{
+    pending_list_t *list = rq->events;
+    pending_t *pending;
+
+    rq->events = NULL;
+    if (list == NULL || event_sink == NULL) {
+        return;
+    }
+    for (pending = list->first; pending != NULL; pending = pending->next) {
+        event_sink(&pending->event);
+    }
+}
+
+void
+events_forgotten(request_t *rq)
+{
+    rq->events = NULL;
+}
