@@ -17,7 +17,7 @@ returning true as claimed
 -- The reply stored under key $2 of user $1, and whether it is that of the
 -- fingerprint $3. No row: none is.
 select fingerprint = $3::bytea as same, status::int as status,
-       headers::text as headers, convert_from(body, 'UTF8') as body
+       headers, body
 from idempotency_keys
 where user_id = $1::uuid and key = $2::text and status is not null
 
@@ -51,7 +51,7 @@ returning true as claimed
 -- name: anonymous_idempotency_replay
 -- As idempotency_replay.
 select fingerprint = $3::bytea as same, status::int as status,
-       headers::text as headers, convert_from(body, 'UTF8') as body
+       headers, body
 from anonymous_idempotency_keys
 where key = $2::text and status is not null and $1::uuid is not null
 

@@ -25,11 +25,12 @@ with changed as (
     select 'project:' || c.id::text, c.event_seq, 'project.archived',
            jsonb_build_object('version', c.version)
     from changed c
-    returning channel, "offset", type, data
+    returning channel, "offset", type, data, created_at
 )
 select c.id, c.owner_id, c.name, c.description, c.archived_at, c.version,
        c.created_at, c.updated_at, e.channel as _channel,
-       e."offset" as _offset, e.type as _event, e.data as _event_data
+       e."offset" as _offset, e.type as _event, e.data as _event_data,
+       e.created_at as _event_time
 from changed c, event e
 
 -- name: project_unarchive
@@ -49,16 +50,17 @@ with changed as (
     select 'project:' || c.id::text, c.event_seq, 'project.unarchived',
            jsonb_build_object('version', c.version)
     from changed c
-    returning channel, "offset", type, data
+    returning channel, "offset", type, data, created_at
 )
 select c.id, c.owner_id, c.name, c.description, c.archived_at, c.version,
        c.created_at, c.updated_at, e.channel as _channel,
-       e."offset" as _offset, e.type as _event, e.data as _event_data
+       e."offset" as _offset, e.type as _event, e.data as _event_data,
+       e.created_at as _event_time
 from changed c, event e
 
 -- name: project_config_get (read)
 -- The configuration of project $2. No row: absent or not theirs.
-select t.config::text as config, t.version
+select t.config, t.version
 from projects t
 where t.id = $2::uuid and t.owner_id = $1::uuid
 
@@ -77,8 +79,9 @@ with changed as (
     select 'project:' || c.id::text, c.event_seq, 'project.config_updated',
            jsonb_build_object('version', c.version)
     from changed c
-    returning channel, "offset", type, data
+    returning channel, "offset", type, data, created_at
 )
-select c.config::text as config, c.version, e.channel as _channel,
-       e."offset" as _offset, e.type as _event, e.data as _event_data
+select c.config, c.version, e.channel as _channel,
+       e."offset" as _offset, e.type as _event, e.data as _event_data,
+       e.created_at as _event_time
 from changed c, event e

@@ -13,9 +13,6 @@
 
 static uint64_t secret_key[2];
 
-static const char alphabet[] =
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
 static uint64_t
 load64(const uint8_t *p)
 {
@@ -101,73 +98,6 @@ cursor_init(slice_t secret)
     secret_key[1] = load64(digest + 8);
 }
 
-static size_t
-base64url_encode(const uint8_t *bytes, size_t len, char *out)
-{
-    char *start = out;
-    uint32_t bits = 0;
-    unsigned held = 0;
-
-    for (size_t i = 0; i < len; i++) {
-        bits = bits << 8 | bytes[i];
-        held += 8;
-        while (held >= 6) {
-            held -= 6;
-            *out++ = alphabet[bits >> held & 63];
-        }
-    }
-    if (held > 0) {
-        *out++ = alphabet[bits << (6 - held) & 63];
-    }
-    return (size_t) (out - start);
-}
-
-static int
-base64url_digit(char c)
-{
-    if (c >= 'A' && c <= 'Z') {
-        return c - 'A';
-    }
-    if (c >= 'a' && c <= 'z') {
-        return c - 'a' + 26;
-    }
-    if (c >= '0' && c <= '9') {
-        return c - '0' + 52;
-    }
-    return c == '-' ? 62 : c == '_' ? 63 : -1;
-}
-
-/* Strict: no padding, no stray bits in the last digit, so that one cursor has
- * one text. The number of bytes, or -1. */
-static int
-base64url_decode(slice_t text, uint8_t *out)
-{
-    uint8_t *start = out;
-    uint32_t bits = 0;
-    unsigned held = 0;
-
-    if (text.len % 4 == 1) {
-        return -1;
-    }
-    for (size_t i = 0; i < text.len; i++) {
-        int digit = base64url_digit(text.data[i]);
-
-        if (digit < 0) {
-            return -1;
-        }
-        bits = bits << 6 | (uint32_t) digit;
-        held += 6;
-        if (held >= 8) {
-            held -= 8;
-            *out++ = (uint8_t) (bits >> held);
-        }
-    }
-    if (bits & ((1u << held) - 1)) {
-        return -1;
-    }
-    return (int) (out - start);
-}
-
 size_t
 cursor_encode(const cursor_t *cursor, char out[CURSOR_TEXT_MAX])
 {
@@ -190,12 +120,12 @@ cursor_encode(const cursor_t *cursor, char out[CURSOR_TEXT_MAX])
 int
 cursor_decode(slice_t text, uint8_t scratch[CURSOR_BYTES_MAX], cursor_t *out)
 {
-    int len;
+    ssize_t len;
 
     if (text.len > CURSOR_TEXT_MAX) {
         return -1;
     }
-    len = base64url_decode(text, scratch);
+    len = base64url_decode(text.data, text.len, scratch);
     if (len < FIXED + TAG) {
         return -1;
     }

@@ -17,6 +17,7 @@
 #ifndef HIVE_CURSOR_H
 #define HIVE_CURSOR_H
 
+#include "common/base64url.h"
 #include "common/slice.h"
 #include "common/uuid.h"
 
@@ -24,7 +25,7 @@
 
 #define CURSOR_KEY_MAX   2048
 #define CURSOR_BYTES_MAX (2 + 8 + 16 + CURSOR_KEY_MAX + 8)
-#define CURSOR_TEXT_MAX  ((CURSOR_BYTES_MAX * 4 + 2) / 3)
+#define CURSOR_TEXT_MAX  BASE64URL_ENCODED(CURSOR_BYTES_MAX)
 
 typedef struct {
     int null;

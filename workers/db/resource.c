@@ -36,7 +36,10 @@ columns_compose(const resource_t *resource, const char *alias, int listed,
         if (listed && column->flags & DETAIL) {
             continue;
         }
-        buf_printf(text, "%s%s.%s", comma, alias, column->name);
+        buf_puts(text, comma);
+        buf_puts(text, alias);
+        buf_putc(text, '.');
+        buf_puts(text, column->name);
         comma = ", ";
     }
 }

@@ -16,7 +16,7 @@ compose_event(const resource_t *resource, const char *verb, buf_t *text)
         "), event as (insert into events (channel, \"offset\", type, data)"
         " select '%s:' || c.id::text, c.event_seq, '%s.%s',"
         " jsonb_build_object('version', c.version) from changed c"
-        " returning channel, \"offset\", type, data) select ",
+        " returning channel, \"offset\", type, data, created_at) select ",
         resource->name, resource->name, verb);
 }
 
@@ -25,7 +25,8 @@ compose_result(buf_t *text)
 {
     buf_puts(text,
         "e.channel as _channel, e.\"offset\" as _offset, e.type as _event,"
-        " e.data as _event_data from changed c, event e");
+        " e.data as _event_data, e.created_at as _event_time"
+        " from changed c, event e");
 }
 
 static void

@@ -496,7 +496,8 @@ compose_filter(composing_t *composing, const filter_t *filter)
 }
 
 /* The search is as on the web ("two words", or, -not), and its last word may
- * be the beginning of one, unless it is negated or in quotes. */
+ * be the beginning of one, unless it is negated. A sub-select, or a generic
+ * plan would parse it for each row. */
 static void
 compose_search(composing_t *composing)
 {
@@ -504,9 +505,9 @@ compose_search(composing_t *composing)
         return;
     }
     buf_printf(composing->text,
-        " and t.search @@ regexp_replace("
+        " and t.search @@ (select regexp_replace("
         "websearch_to_tsquery('simple', $%zu::text)::text, "
-        "'(^|[ (])(''[^'']+'')$', '\\1\\2:*')::tsquery",
+        "'(^|[ (])(''[^'']+'')$', '\\1\\2:*')::tsquery)",
         add_value(composing, value_text(composing->list->search)));
 }
 
