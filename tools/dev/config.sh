@@ -97,8 +97,8 @@ $(awk '/^log_format hive /,/;$/ { print "    " $0 }' "$TOP/conf/hive.conf")
             hive on;
         }
 
-$(awk '/^    # The page that/,/^}/ { if (!/^}/) print "    " $0 }' "$TOP/conf/hive.conf" |
-    sed -e 's/^    *$//' -e "s,/usr/share/hive/web,$VAR/web,")
+        root $VAR/web;
+        include $VAR/web/web.conf;
     }
 }
 END
