@@ -35,7 +35,6 @@ sub allow_of {
 problem $hive->get('/api/v1/nothing', $user), 404, 'route_not_found', 'an unknown path';
 problem $hive->get('/api/v1/nothing'), 404, 'route_not_found', 'an unknown path, unknown caller';
 problem $hive->get('/api/v1/projects/', $user), 404, 'route_not_found', 'a slash too many is another path';
-problem $hive->get('/', $user), 404, 'route_not_found', 'the root';
 problem $hive->get("/api/v1/Projects", $user), 404, 'route_not_found', 'case matters';
 
 my $res = $hive->delete('/api/v1/projects', $user);
@@ -101,6 +100,16 @@ subtest 'trace' => sub {
     my @lines = split /\n/, $hive->log('access');
     is_deeply [grep { !eval { Mojo::JSON::decode_json($_) } } @lines], [], 'every line of the access log is JSON';
     is_deeply [grep { /Bearer|eyJ/ } @lines], [], 'and none has a token';
+};
+
+subtest 'pages' => sub {
+    for my $path ('/', '/setup', '/hive.css', '/setup.js') {
+        my $page = $hive->get($path);
+        is $page->code, 200, $path;
+        like $page->headers->header('Content-Security-Policy'), qr/default-src 'none'/, 'with a policy';
+    }
+    like $hive->get('/')->headers->content_type, qr{^text/html}, 'the root is a page';
+    is $hive->get('/web.conf')->code, 404, 'what is no page is not served';
 };
 
 $hive->stop;
