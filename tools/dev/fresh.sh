@@ -8,9 +8,7 @@
 dev_fresh() {
     [ "$(id -u)" = 0 ] ||
         fail "fresh needs root, for debootstrap and chroot" "sudo ./dev fresh"
-    for tool in debootstrap git; do
-        command -v "$tool" >/dev/null || fresh_tools
-    done
+    packages fresh
     mirror=$(fresh_mirror)
     [ -n "$mirror" ] || fail "no Debian mirror in /etc/apt/sources.list*" "add one"
     if [ -n "$(git -C "$TOP" status --porcelain 2>/dev/null)" ]; then
@@ -37,15 +35,6 @@ dev_fresh() {
         echo "fresh: failed"
     fi
     return "$result"
-}
-
-fresh_tools() {
-    step packages "debootstrap and git"
-    log=$(mktemp "${TMPDIR:-/tmp}/hive-apt-XXXXXX")
-    run "$log" "cannot install debootstrap and git" "apt-get install debootstrap git" \
-        apt-get -q -y install --no-install-recommends debootstrap git
-    rm -f "$log"
-    done_ installed
 }
 
 # The first Debian mirror that apt here is set to, in either notation.
