@@ -10,14 +10,14 @@ packages_of() {
 
 # packages_missing GROUP...: those that are not installed, one a line.
 packages_missing() {
-    packages_of "$@" >"${TMPDIR:-/tmp}/hive-packages.$$"
+    wanted=$(packages_of "$@")
     # dpkg-query fails when it does not know one of them: that is an answer
-    # shellcheck disable=SC2046
-    dpkg-query -W -f='${Package} ${db:Status-Status}\n' \
-        $(cat "${TMPDIR:-/tmp}/hive-packages.$$") 2>/dev/null |
-        awk 'NR == FNR { if ($2 == "installed") have[$1]; next }
-             !($1 in have)' - "${TMPDIR:-/tmp}/hive-packages.$$" || true
-    rm -f "${TMPDIR:-/tmp}/hive-packages.$$"
+    # shellcheck disable=SC2086
+    here=$(dpkg-query -W -f='${Package} ${db:Status-Status}\n' $wanted 2>/dev/null |
+        sed -n 's/ installed$//p') || true
+    for name in $wanted; do
+        printf '%s\n' "$here" | grep -qxF "$name" || echo "$name"
+    done
 }
 
 # packages GROUP...: installs what is missing.
