@@ -1,5 +1,5 @@
--- Idempotency keys: those of users in their cell, those of nobody (register)
--- beside the users. $1 is the caller, zero for nobody.
+-- Idempotency keys, kept for 24 hours. $1 is the caller, the zero uuid for
+-- nobody (register).
 
 -- name: idempotency_claim
 -- A row when user $1 may run operation $3 under key $2 with fingerprint $4.
@@ -8,9 +8,8 @@ insert into idempotency_keys as k (user_id, key, operation, fingerprint)
 values ($1::uuid, $2::text, $3::text, $4::bytea)
 on conflict (user_id, key) do update
 set operation = excluded.operation, fingerprint = excluded.fingerprint,
-    status = null, headers = null, body = null,
-    created_at = now(), expires_at = excluded.expires_at
-where k.expires_at <= now()
+    status = null, headers = null, body = null, created_at = now()
+where k.created_at <= now() - interval '24 hours'
 returning true as claimed
 
 -- name: idempotency_replay
@@ -24,7 +23,7 @@ where user_id = $1::uuid and key = $2::text and status is not null
 -- name: idempotency_store
 -- Stores the reply to the request that claimed key $2 of user $1.
 update idempotency_keys
-set status = $3::smallint, headers = $4::jsonb, body = $5::bytea
+set status = $3::smallint, headers = $4::jsonb, body = $5::text
 where user_id = $1::uuid and key = $2::text
 
 -- name: idempotency_sweep
@@ -32,41 +31,7 @@ where user_id = $1::uuid and key = $2::text
 delete from idempotency_keys
 where (user_id, key) in (
     select user_id, key from idempotency_keys
-    where expires_at <= now()
-    order by expires_at
-    limit $1::int
-    for update skip locked)
-
--- name: anonymous_idempotency_claim
--- As idempotency_claim.
-insert into anonymous_idempotency_keys as k (key, operation, fingerprint)
-select $2::text, $3::text, $4::bytea where $1::uuid is not null
-on conflict (key) do update
-set operation = excluded.operation, fingerprint = excluded.fingerprint,
-    status = null, headers = null, body = null,
-    created_at = now(), expires_at = excluded.expires_at
-where k.expires_at <= now()
-returning true as claimed
-
--- name: anonymous_idempotency_replay
--- As idempotency_replay.
-select fingerprint = $3::bytea as same, status::int as status,
-       headers, body
-from anonymous_idempotency_keys
-where key = $2::text and status is not null and $1::uuid is not null
-
--- name: anonymous_idempotency_store
--- As idempotency_store.
-update anonymous_idempotency_keys
-set status = $3::smallint, headers = $4::jsonb, body = $5::bytea
-where key = $2::text and $1::uuid is not null
-
--- name: anonymous_idempotency_sweep
--- As idempotency_sweep.
-delete from anonymous_idempotency_keys
-where key in (
-    select key from anonymous_idempotency_keys
-    where expires_at <= now()
-    order by expires_at
+    where created_at <= now() - interval '24 hours'
+    order by created_at
     limit $1::int
     for update skip locked)

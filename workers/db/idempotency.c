@@ -16,22 +16,7 @@
 static uint8_t fingerprint_key[FINGERPRINT];
 static unsigned until_sweep = SWEEP_EVERY;
 
-/* The keys of users live in their cell, those of nobody do not. */
 typedef struct {
-    query_id_t claim, replay, store;
-} queries_of_t;
-
-static const queries_of_t of_user = {
-    Q_IDEMPOTENCY_CLAIM, Q_IDEMPOTENCY_REPLAY, Q_IDEMPOTENCY_STORE
-};
-
-static const queries_of_t of_nobody = {
-    Q_ANONYMOUS_IDEMPOTENCY_CLAIM, Q_ANONYMOUS_IDEMPOTENCY_REPLAY,
-    Q_ANONYMOUS_IDEMPOTENCY_STORE
-};
-
-typedef struct {
-    const queries_of_t *queries;
     slice_t key;
     uint8_t fingerprint[FINGERPRINT];
     handler_fn handler;
@@ -98,25 +83,17 @@ fingerprint_value(const run_t *run)
         FINGERPRINT });
 }
 
-static void
-abandon(request_t *rq)
-{
-    if (rq->transaction != NULL) {
-        db_rollback(rq);
-    }
-}
-
 /* Waits while another transaction holds the key. */
 static void
 claim(request_t *rq, void *arg)
 {
     run_t *run = arg;
 
-    run->claimed = db_row(rq, run->queries->claim, value_uuid(rq->user),
+    run->claimed = db_row(rq, Q_IDEMPOTENCY_CLAIM, value_uuid(rq->user),
         value_text(run->key), value_string(rq->op->name),
         fingerprint_value(run)) != NULL;
     if (!run->claimed) {
-        run->stored = db_row(rq, run->queries->replay, value_uuid(rq->user),
+        run->stored = db_row(rq, Q_IDEMPOTENCY_REPLAY, value_uuid(rq->user),
             value_text(run->key), fingerprint_value(run));
     }
 }
@@ -138,7 +115,7 @@ claim_or_raise(request_t *rq, run_t *run)
     if (status == 0) {
         return;
     }
-    abandon(rq);
+    db_rollback(rq);
     if (gave_up_waiting(rq, status)) {
         rq_raise(rq, 409, "idempotency_in_progress",
             "a request with this Idempotency-Key is still running");
@@ -167,7 +144,7 @@ replay(request_t *rq, run_t *run)
 {
     const db_row_t *stored = run->stored;
 
-    abandon(rq);
+    db_rollback(rq);
     if (stored == NULL) {
         /* It was deleted or rolled back between our two looks. */
         rq_raise(rq, 409, "idempotency_in_progress",
@@ -208,13 +185,13 @@ store_and_commit(request_t *rq, int status, slice_t body)
     run_t *run = rq->hook_data;
 
     if (status < 200 || status > 299) {
-        abandon(rq);
+        db_rollback(rq);
         return;
     }
-    db_exec(rq, run->queries->store, value_uuid(rq->user),
+    db_exec(rq, Q_IDEMPOTENCY_STORE, value_uuid(rq->user),
         value_text(run->key), value_int(status),
         value_json(headers_as_json(rq)),
-        value_bytes(body.len > 0 ? body : SLICE("")));
+        value_text(body.len > 0 ? body : SLICE("")));
     db_commit(rq);
 }
 
@@ -231,7 +208,6 @@ sweep(request_t *rq, void *arg)
 {
     (void) arg;
     db_exec(rq, Q_IDEMPOTENCY_SWEEP, value_int(SWEEP_EVERY * 4));
-    db_exec(rq, Q_ANONYMOUS_IDEMPOTENCY_SWEEP, value_int(SWEEP_EVERY * 4));
 }
 
 /* After the reply has gone; a failure is the next sweep's work. */
@@ -259,7 +235,6 @@ idempotency_run(request_t *rq, handler_fn handler)
     check_key(rq, key);
 
     run = arena_zero(rq->arena, sizeof(*run));
-    run->queries = rq->signed_in ? &of_user : &of_nobody;
     run->key = key;
     run->handler = handler;
     make_fingerprint(rq, run->fingerprint);
@@ -274,7 +249,7 @@ idempotency_run(request_t *rq, handler_fn handler)
     rq_reply_hook(rq, store_and_commit);
     if (rq_try(rq, run_handler, run) != 0) {
         rq_reply_hook(rq, NULL);
-        abandon(rq);
+        db_rollback(rq);
         rq_reraise(rq);
     }
     sweep_now_and_then(rq);
