@@ -1,0 +1,28 @@
+/* event.h: from a committed change to the live stream.
+ *
+ * The statement that changes a row appends its event to the table `events`
+ * in the same transaction and returns `_channel`, `_offset`, `_event` (its
+ * type, "project.updated") and `_event_data` (jsonb) beside the row.
+ * event_publish notes them; the sink gets them once the change is committed,
+ * never before: at once for a statement of its own, at db_commit for a
+ * transaction. */
+
+#ifndef HIVE_EVENT_H
+#define HIVE_EVENT_H
+
+#include "db.h"
+
+typedef struct {
+    slice_t channel;
+    int64_t offset;
+    slice_t type;
+    slice_t data;
+    int64_t time;     /* microseconds since 1970 */
+} event_t;
+
+void event_publish(request_t *rq, const db_row_t *row);
+
+/* One sink (realtime/). Called on a fiber or the loop; copies. */
+void event_set_sink(void (*sink)(const event_t *event));
+
+#endif
