@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <zmq.h>
 
-#define STACKS_KEPT  128
+#define STACKS_KEPT  512
 #define FIBERS_SPARE 64        /* for what is not a request */
 
 static struct {

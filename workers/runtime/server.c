@@ -18,7 +18,7 @@
 #include <sys/random.h>
 
 #define DRAIN_MESSAGES 64      /* per turn, so that replies get their turn */
-#define POOL_MAX       256     /* idle request objects kept */
+#define POOL_MAX       512      /* idle request objects kept */
 #define COPY_MAX       4096    /* larger requests may keep their message */
 #define CREDIT_MAX     65536
 #define BEAT_MS        1000
