@@ -346,13 +346,21 @@ signatures_have_one_form(void **state)
     assert_int_equal(verify_free(with_signature(token, zeros, 64)),
                      JWS_SIGNATURE);
 
-    /* Cut to nothing, one byte at a time; a byte too many. */
+    /* Cut to nothing, one byte at a time, right after the whole one, of
+     * which the stack may still hold the rest; a byte too many. */
     for (size_t n = 0; n < 32; n++) {
         token = unsigned_token(HEADER("HS256", "hs"), CLAIMS);
         sign_hmac(EVP_sha256(), HS_SECRET, strlen(HS_SECRET), token, sig);
+        assert_int_equal(
+            verify_free(hs_token(HEADER("HS256", "hs"), CLAIMS)), JWS_OK);
         assert_int_equal(verify_free(with_signature(token, sig, n)),
                          JWS_SIGNATURE);
     }
+    token = unsigned_token(HEADER("ES256", "es"), CLAIMS);
+    sign_es256(ec, token, der);
+    der[64] = 0;
+    assert_int_equal(verify_free(with_signature(token, der, 65)),
+                     JWS_SIGNATURE);
     token = unsigned_token(HEADER("HS256", "hs"), CLAIMS);
     sign_hmac(EVP_sha256(), HS_SECRET, strlen(HS_SECRET), token, sig);
     sig[32] = 0;
@@ -504,28 +512,51 @@ huge_tokens_are_refused(void **state)
     }
 }
 
+/* A member whose value is `levels` arrays, one in the other. */
+static char *
+nested(const char *object, int levels)
+{
+    char *text = malloc(strlen(object) + 2 * (size_t) levels + 16);
+    char *p = stpcpy(text, "{\"x\":");
+
+    memset(p, '[', (size_t) levels);
+    memset(p + levels, ']', (size_t) levels);
+    p += 2 * levels;
+    *p++ = ',';
+    strcpy(p, object + 1);
+    return text;
+}
+
 /* Neither part may take the parser down its 2048 levels. */
 static void
 deep_json_is_refused(void **state)
 {
-    char deep[4096];
+    static const int levels[] = { 16, 100, 2000 };
+    char *deep;
 
     (void) state;
 
-    memset(deep, '[', 2040);
-    deep[2040] = '\0';
-    assert_int_equal(hs_header(deep), JWS_MALFORMED);
-    assert_int_equal(hs_claims(deep), JWS_MALFORMED);
-
-    strcpy(deep, "{\"alg\":\"HS256\",\"typ\":\"JWT\",\"kid\":\"hs\",\"x\":");
-    for (int i = 0; i < 15; i++) {
-        strcat(deep, "[");
-    }
-    for (int i = 0; i < 15; i++) {
-        strcat(deep, "]");
-    }
-    strcat(deep, ",\"y\":\"[[[[[[[[[[[[[[[[[\\\"{{{{{{{{{{{{{{{{{{\"}");
+    deep = nested(HEADER("HS256", "hs"), 15);
     assert_int_equal(hs_header(deep), JWS_OK);
+    free(deep);
+    deep = nested(CLAIMS, 15);
+    assert_int_equal(hs_claims(deep), JWS_OK);
+    free(deep);
+
+    for (int i = 0; i < 3; i++) {
+        deep = nested(HEADER("HS256", "hs"), levels[i]);
+        assert_int_equal(hs_header(deep), JWS_MALFORMED);
+        free(deep);
+        deep = nested(CLAIMS, levels[i]);
+        assert_int_equal(hs_claims(deep), JWS_MALFORMED);
+        free(deep);
+    }
+
+    /* Brackets in a string are no levels. */
+    assert_int_equal(
+        hs_header("{\"alg\":\"HS256\",\"typ\":\"JWT\",\"kid\":\"hs\","
+                  "\"y\":\"[[[[[[[[[[[[[[[[[[\\\"{{{{{{{{{{{{{{{{{{\"}"),
+        JWS_OK);
 }
 
 static void
@@ -781,6 +812,10 @@ weak_keys_are_refused(void **state)
     assert_int_equal(add(JWS_HS256, "tq3Zp9XbLw7RkVfYe1Ua5MhJ8sDc2Gn"), -1);
     assert_int_equal(add(JWS_HS256, "0123456789001234567890012345678900"),
                      -1);
+    assert_int_equal(add(JWS_HS256, "0123456789a01234567890123456789a00"),
+                     -1);
+    assert_int_equal(add(JWS_HS256, "0123456789ab1234567890123456789a00"),
+                     0);
     assert_int_equal(add(JWS_HS256, "abcabcabcabcabcabcabcabcabcabcabcabc"),
                      -1);
     assert_int_equal(add(JWS_HS256, "tq3Zp9XbLw7ChangeMe1Ua5MhJ8sDc2GnK"),
