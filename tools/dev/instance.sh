@@ -238,12 +238,8 @@ dev_logs() {
 
 dev_psql() {
     enter_var && alive postgres || fail "Postgres is not running" "./dev up"
-    cd /
-    if [ "$(id -u)" = 0 ]; then
-        exec setpriv --reuid="$SERVICE_USER" --regid="$SERVICE_USER" --init-groups \
-            env HOME="$VAR" PSQL_HISTORY=/dev/null "$PGBIN/psql" -h "$RUN" -U hive -d hive "$@"
-    fi
-    exec "$PGBIN/psql" -h "$RUN" -U hive -d hive "$@"
+    # root may connect too, see postgres_access; so may files be read from here
+    PGOPTIONS='-c search_path=cell0,hive' exec "$PGBIN/psql" -h "$RUN" -U postgres -d hive "$@"
 }
 
 dev_clean() {
