@@ -53,32 +53,3 @@ percent_decode(const char *text, size_t len, char *out)
 
     return p - out;
 }
-
-static int
-unreserved(unsigned char c)
-{
-    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z')
-           || (c >= 'a' && c <= 'z') || c == '-' || c == '.' || c == '_'
-           || c == '~';
-}
-
-size_t
-percent_encode(const char *text, size_t len, char *out)
-{
-    static const char digits[] = "0123456789ABCDEF";
-    char *p = out;
-
-    for (size_t i = 0; i < len; i++) {
-        unsigned char c = (unsigned char) text[i];
-
-        if (unreserved(c)) {
-            *p++ = (char) c;
-        } else {
-            *p++ = '%';
-            *p++ = digits[c >> 4];
-            *p++ = digits[c & 15];
-        }
-    }
-
-    return (size_t) (p - out);
-}

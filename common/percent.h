@@ -13,11 +13,6 @@
  * the caller judges them. '+' stays '+'. */
 ssize_t percent_decode(const char *text, size_t len, char *out);
 
-/* Encodes all but the unreserved characters of RFC 3986 (letters, digits,
- * "-._~") into `out`, which has room for 3 * len bytes. Returns the length
- * written. */
-size_t percent_encode(const char *text, size_t len, char *out);
-
 extern const uint8_t hex_values[256];
 
 /* The value of a hexadecimal digit of either case, or one above 15 for any

@@ -32,6 +32,8 @@
 #define WIRE_PREAMBLE 8
 #define WIRE_RECORD   16
 
+#define WIRE_CHUNK_MAX 65536   /* bytes of a CHUNK, or of the body of a HEAD */
+
 #define WIRE_PARAMS_MAX  4
 #define WIRE_HEADERS_MAX 16
 
@@ -66,10 +68,12 @@ typedef struct {
 void wire_buf_release(wire_buf_t *buf);
 
 /* Closes the batch: patches the record count into the preamble. The bytes
- * are buf->data[0..len). Appending may go on only after wire_buf_reset. */
+ * are buf->data[0..len), none when nothing was appended. Appending may go on
+ * only after wire_buf_reset. */
 void wire_buf_finish(wire_buf_t *buf);
 
-/* Keeps the memory, forgets the records. */
+/* Keeps the memory, forgets the records. More than 1 MiB of it goes when the
+ * batch used less than a quarter. */
 void wire_buf_reset(wire_buf_t *buf);
 
 typedef struct {
@@ -128,8 +132,9 @@ typedef struct {
 } wire_beat_t;
 
 /* Appending. 0 or WIRE_NOMEM; on failure the batch is as it was. A value too
- * long for its length field, or too many params or headers, is
- * WIRE_INVALID. */
+ * long for its length field (255 bytes for an operation or a header's name,
+ * 65535 for a parameter or a header's value), an empty operation or name, too
+ * many params or headers, or a status outside 100 to 599 is WIRE_INVALID. */
 int wire_put_ping(wire_buf_t *buf, uint8_t flags, uint64_t incarnation);
 int wire_put_request(wire_buf_t *buf, uint64_t id, const wire_request_t *rq);
 int wire_put_cancel(wire_buf_t *buf, uint64_t id);
@@ -163,8 +168,9 @@ typedef struct {
 /* Checks the preamble. 0, WIRE_TRUNCATED, WIRE_VERSION or WIRE_INVALID. */
 int wire_reader_init(wire_reader_t *reader, const void *data, size_t len);
 
-/* 1 and a record; 0 at the end; negative when malformed (stop reading).
- * Record types that this version does not know are skipped. */
+/* 1 and a record; 0 at the end; negative when malformed (stop reading), which
+ * bytes behind the last record are too. Record types that this version does
+ * not know are skipped. */
 int wire_next(wire_reader_t *reader, wire_record_t *record);
 
 /* Taking a payload apart. Slices point into the message. 0 or negative,
