@@ -3,7 +3,7 @@
  * One thread, one poll: a signalfd and a pipe from each child. A child is in
  * one of three roles. CURRENT serves its slot and is started again when it
  * dies. INCOMING is the other side during a reload; it becomes current when
- * it is ready (settle_reload). LEAVING has been told to drain, and is killed
+ * it is ready and nginx has had time to find it (settle_reload). LEAVING has been told to drain, and is killed
  * when it takes longer than it may. */
 
 #include "supervisor.h"
@@ -29,6 +29,9 @@
 #define BACKOFF_MAX_MS   5000
 #define STEADY_MS        10000  /* a life this long forgets the back-off */
 #define RELOAD_WAIT_MS   10000
+/* From ready to found by every module: its reconnect interval (at most
+ * 550 ms), then its ping each second. */
+#define RELOAD_SETTLE_MS 2000
 #define KILL_GRACE_MS    5000   /* beyond the drain: unwinding and linger */
 
 #define REPORT_UP        'U'
@@ -65,6 +68,7 @@ static struct {
     int announced;             /* READY=1 was sent */
     int reload_asked;
     uint64_t reload_until;     /* 0: no reload under way */
+    uint64_t settle_at;        /* 0: not all of the new ones are ready yet */
 } boss;
 
 /* ---- the child's side ---- */
@@ -296,6 +300,7 @@ begin_reload(void)
     log_info("reload: %u processes", plan.processes);
     boss.plan = plan;
     boss.reload_until = now_ms() + RELOAD_WAIT_MS;
+    boss.settle_at = 0;
     for (unsigned i = 0; i < plan.processes; i++) {
         slot_t *slot = &boss.slots[i];
 
@@ -357,12 +362,26 @@ all_incoming_ready(void)
 static void
 settle_reload(void)
 {
-    if (boss.reload_until == 0
-        || (!all_incoming_ready() && now_ms() < boss.reload_until)) {
+    uint64_t now = now_ms();
+
+    if (boss.reload_until == 0) {
+        return;
+    }
+    if (boss.settle_at == 0) {
+        if (!all_incoming_ready() && now < boss.reload_until) {
+            return;
+        }
+        boss.settle_at = now;
+        if (count_role(ROLE_INCOMING) > 0) {
+            boss.settle_at += RELOAD_SETTLE_MS;
+        }
+    }
+    if (now < boss.settle_at) {
         return;
     }
 
     boss.reload_until = 0;
+    boss.settle_at = 0;
     for (unsigned i = 0; i < SLOTS_MAX; i++) {
         settle_slot(i);
     }
@@ -378,6 +397,7 @@ stop_all(void)
 
     boss.stopping = 1;
     boss.reload_until = 0;
+    boss.settle_at = 0;
     boss.reload_asked = 0;
     if (!again) {
         sd_notify(0, "STOPPING=1");
@@ -516,7 +536,7 @@ poll_timeout(void)
     uint64_t now = now_ms();
     uint64_t at = now + 60000;
 
-    sooner(&at, boss.reload_until);
+    sooner(&at, boss.settle_at != 0 ? boss.settle_at : boss.reload_until);
     for (unsigned i = 0; i < SLOTS_MAX; i++) {
         const slot_t *slot = &boss.slots[i];
 
