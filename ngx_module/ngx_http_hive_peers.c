@@ -1,0 +1,984 @@
+
+/*
+ * The worker processes, each by a DEALER socket of its own.
+ *
+ * What becomes ready for a peer in one turn of the event loop is appended to
+ * its batch, and a posted event sends the batches as one message each. ZMQ_FD
+ * tells of no message that has arrived while we were calling the library for
+ * anything else, so ZMQ_EVENTS is looked at after every send and receive.
+ *
+ * With ZMQ_IMMEDIATE a socket takes messages only while it is connected: that
+ * it does not tells at once that a peer has gone. One that is there and says
+ * nothing for three seconds is out until it speaks.
+ */
+
+
+#include "ngx_http_hive.h"
+
+#include <zmq.h>
+
+
+static ngx_int_t ngx_http_hive_peer_init(ngx_cycle_t *cycle,
+    ngx_http_hive_peers_t *peers, ngx_uint_t i);
+static ngx_int_t ngx_http_hive_peer_name(ngx_pool_t *pool,
+    ngx_http_hive_peers_t *peers, ngx_http_hive_peer_t *peer, ngx_uint_t i);
+static ngx_int_t ngx_http_hive_peer_open(ngx_cycle_t *cycle,
+    ngx_http_hive_peer_t *peer);
+static void ngx_http_hive_peer_close(ngx_http_hive_peer_t *peer);
+static void ngx_http_hive_read_handler(ngx_event_t *rev);
+static void ngx_http_hive_write_handler(ngx_event_t *wev);
+static void ngx_http_hive_drain(ngx_http_hive_peer_t *peer);
+static void ngx_http_hive_message(ngx_http_hive_peer_t *peer, void *data,
+    size_t len);
+static void ngx_http_hive_record(ngx_http_hive_peer_t *peer,
+    wire_record_t *record);
+static void ngx_http_hive_beat(ngx_http_hive_peer_t *peer,
+    wire_record_t *record);
+static void ngx_http_hive_facts(ngx_http_hive_peer_t *peer, slice_t facts);
+static void ngx_http_hive_connected(ngx_http_hive_peer_t *peer,
+    ngx_uint_t connected);
+static void ngx_http_hive_down(ngx_http_hive_peer_t *peer, const char *reason,
+    ngx_uint_t cancel);
+static void ngx_http_hive_ping(ngx_http_hive_peer_t *peer);
+static void ngx_http_hive_flush_handler(ngx_event_t *ev);
+static ngx_int_t ngx_http_hive_send_batch(ngx_http_hive_peer_t *peer);
+static void ngx_http_hive_free_batch(void *data, void *hint);
+static void ngx_http_hive_tick_handler(ngx_event_t *ev);
+static void ngx_http_hive_handover(ngx_http_hive_peers_t *peers);
+static void ngx_http_hive_startup_handler(ngx_event_t *ev);
+static void ngx_http_hive_count_up(ngx_http_hive_peers_t *peers);
+
+
+char *
+ngx_http_hive_check_endpoint(ngx_str_t *endpoint, ngx_uint_t workers)
+{
+    u_char     *p, *last;
+    ngx_int_t   port;
+
+    if (ngx_strncmp(endpoint->data, "ipc://", 6) == 0) {
+
+        if (endpoint->len == 6) {
+            return "there is no path";
+        }
+
+        /* ".1023b.events" and what sun_path holds */
+
+        if (endpoint->len - 6 + sizeof(".1023b.events")
+            > sizeof(((struct sockaddr_un *) 0)->sun_path))
+        {
+            return "the path is too long";
+        }
+
+        return NULL;
+    }
+
+    if (ngx_strncmp(endpoint->data, "tcp://", 6) == 0) {
+
+        last = endpoint->data + endpoint->len;
+
+        for (p = last; p > endpoint->data + 6 && p[-1] != ':'; p--) {
+            /* void */
+        }
+
+        port = ngx_atoi(p, last - p);
+
+        if (p == endpoint->data + 6 || port == NGX_ERROR || port == 0) {
+            return "there is no port";
+        }
+
+        if (port + 4 * (ngx_int_t) workers > 65536) {
+            return "the ports of the last worker are too high";
+        }
+
+        return NULL;
+    }
+
+    return "it must begin with \"ipc://\" or \"tcp://\"";
+}
+
+
+ngx_int_t
+ngx_http_hive_peers_init(ngx_cycle_t *cycle, ngx_http_hive_main_conf_t *hmcf)
+{
+    ngx_uint_t              i;
+    ngx_http_hive_peers_t  *peers;
+
+    peers = ngx_pcalloc(cycle->pool, sizeof(ngx_http_hive_peers_t));
+    if (peers == NULL) {
+        return NGX_ERROR;
+    }
+
+    hmcf->peers = peers;
+
+    peers->conf = hmcf;
+    peers->log = cycle->log;
+    peers->incarnation = ngx_http_hive_random();
+    peers->started = ngx_current_msec;
+    peers->ticked = ngx_current_msec;
+
+    ngx_queue_init(&peers->dirty);
+    ngx_queue_init(&peers->waiting);
+
+    peers->flush.handler = ngx_http_hive_flush_handler;
+    peers->flush.data = peers;
+    peers->flush.log = cycle->log;
+
+    peers->nslots = hmcf->endpoint.data
+                    ? 2 * hmcf->workers * hmcf->max_in_flight : 0;
+
+    if (peers->nslots == 0) {
+        return NGX_OK;
+    }
+
+    peers->slots = ngx_palloc(cycle->pool,
+                              peers->nslots * sizeof(ngx_http_hive_slot_t));
+    peers->peer = ngx_pcalloc(cycle->pool,
+                         2 * hmcf->workers * sizeof(ngx_http_hive_peer_t));
+
+    if (peers->slots == NULL || peers->peer == NULL) {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < peers->nslots; i++) {
+        peers->slots[i].ctx = NULL;
+        peers->slots[i].generation = (uint32_t) ngx_http_hive_random();
+        peers->slots[i].next = i + 1;
+    }
+
+    peers->zmq = zmq_ctx_new();
+
+    if (peers->zmq == NULL
+        || zmq_ctx_set(peers->zmq, ZMQ_MAX_SOCKETS, 2 * hmcf->workers + 16)
+           == -1)
+    {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0, "zmq_ctx_new() failed: %s",
+                      zmq_strerror(zmq_errno()));
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < 2 * hmcf->workers; i++) {
+        if (ngx_http_hive_peer_init(cycle, peers, i) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        peers->npeers++;
+    }
+
+    peers->tick.handler = ngx_http_hive_tick_handler;
+    peers->tick.data = peers;
+    peers->tick.log = cycle->log;
+    peers->tick.cancelable = 1;
+
+    ngx_add_timer(&peers->tick, NGX_HTTP_HIVE_HEARTBEAT);
+
+    peers->startup.handler = ngx_http_hive_startup_handler;
+    peers->startup.data = peers;
+    peers->startup.log = cycle->log;
+    peers->startup.cancelable = 1;
+
+    ngx_add_timer(&peers->startup, NGX_HTTP_HIVE_STARTUP);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_hive_peer_init(ngx_cycle_t *cycle, ngx_http_hive_peers_t *peers,
+    ngx_uint_t i)
+{
+    ngx_http_hive_peer_t  *peer;
+
+    peer = &peers->peer[i];
+
+    peer->peers = peers;
+    peer->batch = 1;
+
+    ngx_queue_init(&peer->requests);
+
+    if (ngx_http_hive_peer_name(cycle->pool, peers, peer, i) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_hive_peer_open(cycle, peer);
+}
+
+
+/* Where worker i/2, side a or b, listens: as workers/runtime/endpoint.h. */
+static ngx_int_t
+ngx_http_hive_peer_name(ngx_pool_t *pool, ngx_http_hive_peers_t *peers,
+    ngx_http_hive_peer_t *peer, ngx_uint_t i)
+{
+    u_char     *p, *last;
+    ngx_int_t   port;
+    ngx_str_t  *base;
+
+    base = &peers->conf->endpoint;
+
+    peer->name.data = ngx_pnalloc(pool, NGX_INT_T_LEN + 2);
+    peer->endpoint.data = ngx_pnalloc(pool, base->len + NGX_INT_T_LEN + 3);
+
+    if (peer->name.data == NULL || peer->endpoint.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    p = ngx_sprintf(peer->name.data, "%ui%c%Z", i / 2, i % 2 ? 'b' : 'a');
+    peer->name.len = p - peer->name.data - 1;
+
+    if (base->data[0] == 'i') {
+        p = ngx_sprintf(peer->endpoint.data, "%V.%V%Z", base, &peer->name);
+
+    } else {
+        last = base->data + base->len;
+
+        for (p = last; p[-1] != ':'; p--) {
+            /* void */
+        }
+
+        port = ngx_atoi(p, last - p);
+
+        p = ngx_sprintf(peer->endpoint.data, "%*s%ui%Z",
+                        (size_t) (p - base->data), base->data,
+                        (ngx_uint_t) port + 2 * i);
+    }
+
+    peer->endpoint.len = p - peer->endpoint.data - 1;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_hive_peer_open(ngx_cycle_t *cycle, ngx_http_hive_peer_t *peer)
+{
+    int                i, fd;
+    size_t             size;
+    ngx_connection_t  *c;
+
+    static struct {
+        int  option;
+        int  value;
+    } options[] = {
+        { ZMQ_IMMEDIATE, 1 },
+        { ZMQ_LINGER, 0 },
+
+        /* what may be under way is bounded by hive_max_in_flight */
+
+        { ZMQ_SNDHWM, 0 },
+        { ZMQ_RCVHWM, 0 },
+
+        { ZMQ_RECONNECT_IVL, 50 },
+        { ZMQ_RECONNECT_IVL_MAX, 500 },
+    };
+
+    peer->socket = zmq_socket(peer->peers->zmq, ZMQ_DEALER);
+    if (peer->socket == NULL) {
+        goto failed;
+    }
+
+    for (i = 0; i < (int) (sizeof(options) / sizeof(options[0])); i++) {
+        if (zmq_setsockopt(peer->socket, options[i].option, &options[i].value,
+                           sizeof(int))
+            == -1)
+        {
+            goto failed;
+        }
+    }
+
+    size = sizeof(int);
+
+    if (zmq_connect(peer->socket, (char *) peer->endpoint.data) == -1
+        || zmq_getsockopt(peer->socket, ZMQ_FD, &fd, &size) == -1)
+    {
+        goto failed;
+    }
+
+    c = ngx_get_connection(fd, cycle->log);
+    if (c == NULL) {
+        return NGX_ERROR;
+    }
+
+    peer->connection = c;
+
+    c->data = peer;
+    c->pool = cycle->pool;
+
+    c->read->handler = ngx_http_hive_read_handler;
+    c->read->log = cycle->log;
+    c->write->handler = ngx_http_hive_write_handler;
+    c->write->log = cycle->log;
+
+    /* not a client's connection: nothing to close when the process quits */
+
+    c->read->channel = 1;
+    c->write->channel = 1;
+
+    if (ngx_add_event(c->read, NGX_READ_EVENT, 0) == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    ngx_post_event(c->read, &ngx_posted_events);
+
+    return NGX_OK;
+
+failed:
+
+    ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                  "connecting to worker %V at \"%V\" failed: %s",
+                  &peer->name, &peer->endpoint, zmq_strerror(zmq_errno()));
+
+    return NGX_ERROR;
+}
+
+
+/*
+ * The sockets are closed last of all, and what has not left yet is given a
+ * moment: nothing may be lost by a reload.
+ */
+void
+ngx_http_hive_peers_exit(ngx_http_hive_main_conf_t *hmcf)
+{
+    ngx_uint_t              i;
+    ngx_http_hive_peers_t  *peers;
+
+    peers = hmcf->peers;
+
+    if (peers == NULL || peers->zmq == NULL) {
+        return;
+    }
+
+    if (peers->flush.posted) {
+        ngx_delete_posted_event(&peers->flush);
+    }
+
+    for (i = 0; i < peers->npeers; i++) {
+        ngx_http_hive_peer_close(&peers->peer[i]);
+    }
+
+    while (zmq_ctx_term(peers->zmq) == -1 && zmq_errno() == EINTR) {
+        /* void */
+    }
+
+    peers->zmq = NULL;
+}
+
+
+static void
+ngx_http_hive_peer_close(ngx_http_hive_peer_t *peer)
+{
+    int                linger;
+    ngx_connection_t  *c;
+
+    c = peer->connection;
+
+    if (peer->connected && peer->out.len) {
+        (void) ngx_http_hive_send_batch(peer);
+    }
+
+    if (c->read->posted) {
+        ngx_delete_posted_event(c->read);
+    }
+
+    /* the library closes the descriptor, later and by itself */
+
+    ngx_del_event(c->read, NGX_READ_EVENT, 0);
+    ngx_free_connection(c);
+    c->fd = (ngx_socket_t) -1;
+
+    linger = 500;
+    zmq_setsockopt(peer->socket, ZMQ_LINGER, &linger, sizeof(int));
+    zmq_close(peer->socket);
+
+    wire_buf_release(&peer->out);
+    ngx_free(peer->facts);
+
+    peer->socket = NULL;
+    peer->facts = NULL;
+    peer->facts_len = 0;
+}
+
+
+ngx_http_hive_peer_t *
+ngx_http_hive_choose(ngx_http_hive_peers_t *peers, ngx_uint_t *full)
+{
+    ngx_uint_t             i, n, rank, best_rank;
+    ngx_http_hive_peer_t  *peer, *best;
+
+    best = NULL;
+    best_rank = 0;
+    *full = 0;
+
+    n = peers->next;
+
+    for (i = 0; i < peers->npeers; i++, n++) {
+
+        if (n >= peers->npeers) {
+            n = 0;
+        }
+
+        peer = &peers->peer[n];
+
+        /* one that drains is told STOP when there is another, not before */
+
+        if (!peer->up || peer->stopped) {
+            continue;
+        }
+
+        if (peer->in_flight >= peers->conf->max_in_flight) {
+            *full = 1;
+            continue;
+        }
+
+        rank = peer->in_flight;
+
+        if (ngx_current_msec - peer->heard > NGX_HTTP_HIVE_SUSPECT) {
+            rank += 1 << 20;
+        }
+
+        if (!peer->ready) {
+            rank += 1 << 21;
+        }
+
+        if (peer->draining) {
+            rank += 1 << 22;
+        }
+
+        if (best == NULL || rank < best_rank) {
+            best = peer;
+            best_rank = rank;
+        }
+    }
+
+    peers->next = best ? (ngx_uint_t) (best - peers->peer) + 1 : 0;
+
+    return best;
+}
+
+
+void
+ngx_http_hive_peer_dirty(ngx_http_hive_peer_t *peer)
+{
+    ngx_http_hive_peers_t  *peers;
+
+    if (peer->queued) {
+        return;
+    }
+
+    peers = peer->peers;
+
+    peer->queued = 1;
+    ngx_queue_insert_tail(&peers->dirty, &peer->dirty);
+
+    if (!peers->flush.posted) {
+        ngx_post_event(&peers->flush, &ngx_posted_events);
+    }
+}
+
+
+static void
+ngx_http_hive_flush_handler(ngx_event_t *ev)
+{
+    ngx_int_t               rc;
+    ngx_queue_t            *q;
+    ngx_http_hive_peer_t   *peer;
+    ngx_http_hive_peers_t  *peers;
+
+    peers = ev->data;
+
+    while (!ngx_queue_empty(&peers->dirty)) {
+
+        q = ngx_queue_head(&peers->dirty);
+        peer = ngx_queue_data(q, ngx_http_hive_peer_t, dirty);
+
+        ngx_queue_remove(q);
+        peer->queued = 0;
+
+        if (peer->out.len == 0) {
+            continue;
+        }
+
+        rc = ngx_http_hive_send_batch(peer);
+
+        /* sending may have swallowed the news of what has arrived */
+
+        ngx_http_hive_drain(peer);
+
+        if (rc != NGX_OK) {
+
+            /* the last replies of one that has gone have just been read */
+
+            ngx_http_hive_connected(peer, 0);
+        }
+    }
+}
+
+
+static ngx_int_t
+ngx_http_hive_send_batch(ngx_http_hive_peer_t *peer)
+{
+    int          rc;
+    zmq_msg_t    msg;
+    wire_buf_t  *out;
+
+    out = &peer->out;
+
+    wire_buf_finish(out);
+
+    if (out->len < NGX_HTTP_HIVE_HANDOFF) {
+
+        do {
+            rc = zmq_send(peer->socket, out->data, out->len, ZMQ_DONTWAIT);
+        } while (rc == -1 && zmq_errno() == EINTR);
+
+        wire_buf_reset(out);
+
+    } else {
+
+        /* the memory goes with it, there is no copy of large bodies */
+
+        if (zmq_msg_init_data(&msg, out->data, out->len,
+                              ngx_http_hive_free_batch, NULL)
+            == -1)
+        {
+            wire_buf_release(out);
+            return NGX_ERROR;
+        }
+
+        ngx_memzero(out, sizeof(wire_buf_t));
+
+        do {
+            rc = zmq_msg_send(&msg, peer->socket, ZMQ_DONTWAIT);
+        } while (rc == -1 && zmq_errno() == EINTR);
+
+        if (rc == -1) {
+            zmq_msg_close(&msg);
+        }
+    }
+
+    if (rc == -1) {
+
+        /* the batch is gone, and was never sent */
+
+        return NGX_ERROR;
+    }
+
+    peer->sent = peer->batch++;
+
+    return NGX_OK;
+}
+
+
+/* Called by a thread of the library. */
+static void
+ngx_http_hive_free_batch(void *data, void *hint)
+{
+    ngx_free(data);
+}
+
+
+static void
+ngx_http_hive_read_handler(ngx_event_t *rev)
+{
+    ngx_connection_t  *c;
+
+    c = rev->data;
+
+    ngx_http_hive_drain(c->data);
+}
+
+
+static void
+ngx_http_hive_write_handler(ngx_event_t *wev)
+{
+    ngx_log_debug0(NGX_LOG_DEBUG_EVENT, wev->log, 0, "hive write handler");
+}
+
+
+static void
+ngx_http_hive_drain(ngx_http_hive_peer_t *peer)
+{
+    int         events;
+    size_t      size;
+    zmq_msg_t   msg;
+    ngx_uint_t  i;
+
+    for (i = 0; i < NGX_HTTP_HIVE_DRAIN_MAX; i++) {
+
+        size = sizeof(int);
+
+        while (zmq_getsockopt(peer->socket, ZMQ_EVENTS, &events, &size) == -1)
+        {
+            if (zmq_errno() != EINTR) {
+                ngx_log_error(NGX_LOG_ALERT, peer->peers->log, 0,
+                              "zmq_getsockopt() failed: %s",
+                              zmq_strerror(zmq_errno()));
+                return;
+            }
+        }
+
+        if (!(events & ZMQ_POLLIN)) {
+            ngx_http_hive_connected(peer, events & ZMQ_POLLOUT);
+            return;
+        }
+
+        zmq_msg_init(&msg);
+
+        if (zmq_msg_recv(&msg, peer->socket, ZMQ_DONTWAIT) >= 0) {
+            ngx_http_hive_message(peer, zmq_msg_data(&msg),
+                                  zmq_msg_size(&msg));
+        }
+
+        zmq_msg_close(&msg);
+    }
+
+    /* let others have their turn */
+
+    ngx_post_event(peer->connection->read, &ngx_posted_next_events);
+}
+
+
+static void
+ngx_http_hive_message(ngx_http_hive_peer_t *peer, void *data, size_t len)
+{
+    int            rc;
+    wire_record_t  record;
+    wire_reader_t  reader;
+
+    rc = wire_reader_init(&reader, data, len);
+
+    if (rc == WIRE_VERSION) {
+
+        if (!peer->foreign) {
+            peer->foreign = 1;
+            ngx_log_error(NGX_LOG_ERR, peer->peers->log, 0,
+                          "worker %V speaks version %ud of the wire format, "
+                          "this module speaks %ud: it gets no requests",
+                          &peer->name, len > 2 ? ((u_char *) data)[2] : 0,
+                          WIRE_MAJOR);
+
+            ngx_http_hive_down(peer, "of another version", 0);
+        }
+
+        return;
+    }
+
+    if (rc == WIRE_OK) {
+        peer->foreign = 0;
+        peer->heard = ngx_current_msec;
+
+        while ((rc = wire_next(&reader, &record)) == 1) {
+            ngx_http_hive_record(peer, &record);
+        }
+    }
+
+    if (rc != WIRE_OK) {
+        ngx_log_error(NGX_LOG_ERR, peer->peers->log, 0,
+                      "worker %V sent a message that cannot be read",
+                      &peer->name);
+    }
+}
+
+
+static void
+ngx_http_hive_record(ngx_http_hive_peer_t *peer, wire_record_t *record)
+{
+    ngx_http_hive_ctx_t  *ctx;
+
+    switch (record->type) {
+
+    case WIRE_BEAT:
+        ngx_http_hive_beat(peer, record);
+        return;
+
+    case WIRE_REPLY:
+    case WIRE_HEAD:
+    case WIRE_CHUNK:
+    case WIRE_END:
+        break;
+
+    default:
+        return;
+    }
+
+    ctx = ngx_http_hive_in_flight(peer, record->id);
+
+    if (ctx == NULL) {
+
+        /* too late: its request has ended otherwise */
+
+        if (record->type == WIRE_REPLY || record->type == WIRE_HEAD) {
+            peer->peers->conf->counters->orphans++;
+        }
+
+        return;
+    }
+
+    switch (record->type) {
+
+    case WIRE_CHUNK:
+        ngx_http_hive_chunk(ctx, record);
+        return;
+
+    case WIRE_END:
+        ngx_http_hive_stream_end(ctx, record);
+        return;
+
+    default: /* WIRE_REPLY, WIRE_HEAD */
+        ngx_http_hive_reply(ctx, record);
+    }
+}
+
+
+static void
+ngx_http_hive_beat(ngx_http_hive_peer_t *peer, wire_record_t *record)
+{
+    wire_beat_t             beat;
+    ngx_http_hive_peers_t  *peers;
+
+    peers = peer->peers;
+
+    if (wire_get_beat(record, &beat) != WIRE_OK) {
+        ngx_log_error(NGX_LOG_ERR, peers->log, 0,
+                      "worker %V sent a heartbeat that cannot be read",
+                      &peer->name);
+        return;
+    }
+
+    if (peer->incarnation && peer->incarnation != beat.incarnation) {
+
+        /* another process at the same endpoint */
+
+        ngx_http_hive_down(peer, "replaced", 0);
+    }
+
+    ngx_http_hive_facts(peer, beat.facts);
+
+    peer->incarnation = beat.incarnation;
+    peer->pid = beat.pid;
+    peer->load = beat.in_flight;
+    peer->ready = (beat.flags & WIRE_BEAT_READY) ? 1 : 0;
+
+    if (!peer->up) {
+        ngx_log_error(NGX_LOG_NOTICE, peers->log, 0,
+                      "worker %V (process %uD) is up", &peer->name, peer->pid);
+        peer->up = 1;
+    }
+
+    if (!(beat.flags & WIRE_BEAT_DRAINING)) {
+        peer->draining = 0;
+        peer->stopped = 0;
+
+    } else if (!peer->draining) {
+        peer->draining = 1;
+        peer->drain_since = ngx_current_msec;
+    }
+
+    ngx_http_hive_handover(peers);
+    ngx_http_hive_count_up(peers);
+
+    if (!peers->heard && !peer->stopped) {
+        peers->heard = 1;
+        ngx_http_hive_dispatch_waiting(peers);
+    }
+}
+
+
+static void
+ngx_http_hive_facts(ngx_http_hive_peer_t *peer, slice_t facts)
+{
+    u_char  *p;
+
+    if (facts.len > peer->facts_size) {
+        p = ngx_alloc(facts.len, peer->peers->log);
+        if (p == NULL) {
+            return;
+        }
+
+        ngx_free(peer->facts);
+
+        peer->facts = p;
+        peer->facts_size = facts.len;
+    }
+
+    if (facts.len) {
+        ngx_memcpy(peer->facts, facts.data, facts.len);
+    }
+
+    peer->facts_len = facts.len;
+}
+
+
+/*
+ * A worker that drains is told that nothing more will come, but while no
+ * other one is up it goes on being used for a moment: in a reload of the
+ * workers the connections to the new ones may still be on their way.
+ */
+static void
+ngx_http_hive_handover(ngx_http_hive_peers_t *peers)
+{
+    ngx_uint_t             i, others;
+    ngx_http_hive_peer_t  *peer;
+
+    others = 0;
+
+    for (i = 0; i < peers->npeers; i++) {
+        peer = &peers->peer[i];
+
+        if (peer->up && !peer->draining) {
+            others = 1;
+            break;
+        }
+    }
+
+    for (i = 0; i < peers->npeers; i++) {
+        peer = &peers->peer[i];
+
+        if (peer->up && peer->draining && !peer->stopped
+            && (others || ngx_current_msec - peer->drain_since
+                          >= NGX_HTTP_HIVE_HANDOVER))
+        {
+            peer->stopped = 1;
+            ngx_http_hive_ping(peer);
+        }
+    }
+}
+
+
+static void
+ngx_http_hive_ping(ngx_http_hive_peer_t *peer)
+{
+    if (!peer->connected) {
+        return;
+    }
+
+    if (wire_put_ping(&peer->out, peer->stopped ? WIRE_PING_STOP : 0,
+                      peer->peers->incarnation)
+        == WIRE_OK)
+    {
+        ngx_http_hive_peer_dirty(peer);
+    }
+}
+
+
+static void
+ngx_http_hive_connected(ngx_http_hive_peer_t *peer, ngx_uint_t connected)
+{
+    if (connected) {
+
+        if (!peer->connected) {
+            peer->connected = 1;
+            ngx_http_hive_ping(peer);
+        }
+
+        return;
+    }
+
+    if (!peer->connected) {
+        return;
+    }
+
+    peer->connected = 0;
+
+    ngx_http_hive_down(peer, "gone", 0);
+
+    /* what was waiting to be sent there has failed over as well */
+
+    wire_buf_reset(&peer->out);
+}
+
+
+static void
+ngx_http_hive_down(ngx_http_hive_peer_t *peer, const char *reason,
+    ngx_uint_t cancel)
+{
+    ngx_uint_t  level;
+
+    if (peer->up) {
+        level = peer->draining ? NGX_LOG_NOTICE : NGX_LOG_WARN;
+
+        ngx_log_error(level, peer->peers->log, 0,
+                      "worker %V (process %uD) is %s, %ui requests in flight",
+                      &peer->name, peer->pid, reason, peer->in_flight);
+
+        peer->up = 0;
+
+        if (!peer->draining || peer->in_flight) {
+            peer->peers->conf->counters->peers_lost++;
+        }
+    }
+
+    peer->draining = 0;
+    peer->stopped = 0;
+    peer->incarnation = 0;
+    peer->facts_len = 0;
+
+    ngx_http_hive_count_up(peer->peers);
+    ngx_http_hive_fail_over(peer, cancel);
+}
+
+
+static void
+ngx_http_hive_tick_handler(ngx_event_t *ev)
+{
+    ngx_uint_t              i, stalled;
+    ngx_http_hive_peer_t   *peer;
+    ngx_http_hive_peers_t  *peers;
+
+    peers = ev->data;
+
+    ngx_add_timer(ev, NGX_HTTP_HIVE_HEARTBEAT);
+
+    /* when it was us who stood still, nobody else is to blame */
+
+    stalled = ngx_current_msec - peers->ticked
+              > NGX_HTTP_HIVE_SILENT - NGX_HTTP_HIVE_HEARTBEAT;
+
+    peers->ticked = ngx_current_msec;
+
+    for (i = 0; i < peers->npeers; i++) {
+        peer = &peers->peer[i];
+
+        if (stalled) {
+            peer->heard = ngx_current_msec;
+        }
+
+        ngx_http_hive_drain(peer);
+
+        if (peer->up
+            && ngx_current_msec - peer->heard > NGX_HTTP_HIVE_SILENT)
+        {
+            ngx_http_hive_down(peer, "silent", 1);
+        }
+
+        ngx_http_hive_ping(peer);
+    }
+
+    ngx_http_hive_handover(peers);
+}
+
+
+/* No peer has been heard in all the time that requests may wait for one. */
+static void
+ngx_http_hive_startup_handler(ngx_event_t *ev)
+{
+    ngx_http_hive_dispatch_waiting(ev->data);
+}
+
+
+static void
+ngx_http_hive_count_up(ngx_http_hive_peers_t *peers)
+{
+    ngx_uint_t             i, n;
+    ngx_http_hive_peer_t  *peer;
+
+    n = 0;
+
+    for (i = 0; i < peers->npeers; i++) {
+        peer = &peers->peer[i];
+
+        if (peer->up && !peer->draining) {
+            n++;
+        }
+    }
+
+    peers->conf->counters->peers_up = n;
+}
