@@ -47,7 +47,7 @@ int bool_parse(slice_t text, int *out);
  * more digits are cut. 0 or -1. */
 int time_parse(slice_t text, int64_t *out);
 
-/* ---- lists (resource_list.c) ---- */
+/* ---- lists (resource_query.c, resource_list.c) ---- */
 
 typedef enum {
     FILTER_EQUAL, FILTER_ANY, FILTER_ALL, FILTER_AFTER, FILTER_BEFORE,
