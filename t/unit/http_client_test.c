@@ -187,6 +187,10 @@ take_request(int fd, char *text, size_t size, size_t *head, size_t *body)
         if (got <= 0) {
             return -1;
         }
+        if (text[0] < 'A') {     /* TLS begins otherwise */
+            say(fd, "HTTP/1.1 400 Bad Request\r\n\r\n");
+            return -1;
+        }
         len += (size_t) got;
         text[len] = '\0';
         end = strstr(text, "\r\n\r\n");
