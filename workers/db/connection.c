@@ -42,6 +42,8 @@ log_trouble(const connection_t *connection, const char *what)
     uint64_t now = uv_now(db.loop);
 
     if (strcmp(last, connection->why) == 0 && now - last_at < LOG_EVERY_MS) {
+        log_debug("database connection (%s) %s as well",
+                  connection->group->name, what);
         return;
     }
     snprintf(last, sizeof(last), "%s", connection->why);
@@ -374,10 +376,15 @@ connection_poll(uv_poll_t *handle, int status, int events)
     if (connection == NULL || connection->failed) {
         return;
     }
-    if (status < 0) {
-        connection_fail(connection, "poll: %s", uv_strerror(status));
-    } else if (connection->state == CONNECTION_CONNECTING) {
+    if (connection->state == CONNECTION_CONNECTING) {
         connection_continue(connection);
+        if (status < 0) {
+            connection_fail(connection, "poll: %s", uv_strerror(status));
+        }
+    } else if (status < 0) {
+        /* Its last words may still be there to read. */
+        connection_read(connection);
+        connection_fail(connection, "poll: %s", uv_strerror(status));
     } else {
         if (events & UV_READABLE) {
             connection_read(connection);

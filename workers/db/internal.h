@@ -166,7 +166,8 @@ struct connection_s {
     unsigned incarnation;
     unsigned *prepared;          /* generation by slot; 0: not prepared */
     uint64_t sequence;
-    uint64_t head_since;         /* loop time when fifo's head became it */
+    uint64_t group_since;        /* loop time when the first group in the
+                                    FIFO became the first */
     uint64_t cancel_until;       /* sequences that a cancel may have hit */
     int cancelling;
     uint64_t connected_at;

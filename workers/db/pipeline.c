@@ -25,7 +25,7 @@ static void
 fifo_push(connection_t *connection, call_t *call)
 {
     if (TAILQ_EMPTY(&connection->fifo)) {
-        connection->head_since = uv_now(db.loop);
+        connection->group_since = uv_now(db.loop);
     }
     call->sequence = ++connection->sequence;
     TAILQ_INSERT_TAIL(&connection->fifo, call, link);
@@ -37,7 +37,6 @@ fifo_pop(connection_t *connection)
     call_t *call = TAILQ_FIRST(&connection->fifo);
 
     TAILQ_REMOVE(&connection->fifo, call, link);
-    connection->head_since = uv_now(db.loop);
     return call;
 }
 
@@ -311,6 +310,7 @@ sync_done(connection_t *connection)
     call_t *call;
 
     call_free(fifo_pop(connection));
+    connection->group_since = uv_now(db.loop);
     while ((call = TAILQ_FIRST(&connection->held)) != NULL) {
         TAILQ_REMOVE(&connection->held, call, link);
         settle(connection, call);
@@ -516,25 +516,32 @@ pipeline_cancel(connection_t *connection)
     connection->cancel_until = UINT64_MAX;
 }
 
+/* A cancel costs the server a process; most statements end before. */
 #define CANCEL_AFTER_MS 50
 
+/* Which statement of a group runs cannot be seen, for the server keeps small
+ * results until the sync. So a cancel is for the group; those in it that are
+ * still wanted are sent again, each alone. */
 int
 pipeline_sweep(connection_t *connection, uint64_t now)
 {
-    call_t *head = TAILQ_FIRST(&connection->fifo), *call;
+    int first = 1, abandoned = 0;
+    call_t *call;
 
-    if (head == NULL || !connection_usable(connection)) {
+    if (!connection_usable(connection)) {
         return 0;
-    }
-    /* A cancel costs the server a process; most statements end before. */
-    if (head->abandoned && now - connection->head_since >= CANCEL_AFTER_MS) {
-        pipeline_cancel(connection);
-        return 1;
     }
     TAILQ_FOREACH(call, &connection->fifo, link) {
         if (call->abandoned) {
-            return 1;
+            abandoned = 1;
+            if (first && now - connection->group_since >= CANCEL_AFTER_MS) {
+                pipeline_cancel(connection);
+                break;
+            }
+        }
+        if (call->kind == CALL_SYNC) {
+            first = 0;
         }
     }
-    return 0;
+    return abandoned;
 }
