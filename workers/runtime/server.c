@@ -39,6 +39,7 @@ static struct {
     unsigned handles;          /* still to close */
     int recheck;
     int facts_stale;
+    uint64_t refusal_said;     /* uv_now() of the last line about refusals */
 
     served_t **table;          /* in flight, by id */
     size_t mask;
@@ -346,6 +347,19 @@ admit(peer_t *peer, uint64_t id, int operation)
     return 1;
 }
 
+/* Refused requests are counted; a line a minute says that there are some, so
+ * that nobody fills the log by sending one again and again. */
+static void
+say_refused(const char *what, const char *why)
+{
+    uint64_t now = uv_now(server.config.loop);
+
+    if (server.refusal_said == 0 || now - server.refusal_said > COMPLAIN_MS) {
+        server.refusal_said = now;
+        log_error("refused %s: %s", what, why);
+    }
+}
+
 static int
 quarantined(served_t *served)
 {
@@ -371,8 +385,8 @@ spawn(served_t *served, peer_t *peer, uint64_t id, int operation)
     served->deadline_ms = in->deadline_ms;
 
     if (quarantined(served)) {
-        log_error("refused %s: the request has killed workers before",
-            served->rq.op->name);
+        say_refused(served->rq.op->name,
+            "the request has killed workers before");
         refuse(peer, id, in, 500, "request_quarantined",
             "this request has ended worker processes and is refused");
     } else if (fiber_spawn(server.config.fibers, served->rq.op->name, serve,
@@ -416,7 +430,7 @@ on_request(peer_t *peer, const wire_record_t *record, zmq_msg_t *message)
 
     if (wire_get_request(&own, &server.decoded) != WIRE_OK) {
         server.count.malformed++;
-        log_warn("refused a request: malformed record");
+        say_refused("a request", "malformed record");
         refuse(peer, record->id, NULL, 500, "malformed_request",
             "the worker could not read the request");
         arena_reset(served->rq.arena);
