@@ -103,16 +103,20 @@ alive(pid_t pid)
     return pid != 0 && kill(pid, 0) == 0;
 }
 
+static void
+wait_more(int tries, const char *condition)
+{
+    if (tries == 800) {
+        fail_msg("never came true: %s", condition);
+    }
+    usleep(10000);
+}
+
 /* Waits for a condition, at most 8 s. */
 #define eventually(condition)                                                 \
-    do {                                                                      \
-        for (int tries_ = 0; !(condition); tries_++) {                        \
-            if (tries_ == 800) {                                              \
-                fail_msg("never came true: %s", #condition);                  \
-            }                                                                 \
-            usleep(10000);                                                    \
-        }                                                                     \
-    } while (0)
+    for (int tries_ = 0; !(condition); tries_++) {                            \
+        wait_more(tries_, #condition);                                        \
+    }
 
 static void
 await_all(unsigned side)

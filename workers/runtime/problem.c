@@ -4,7 +4,6 @@
 
 #include "common/utf8.h"
 
-
 const char *
 problem_title(int status)
 {
