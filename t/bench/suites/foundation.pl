@@ -15,6 +15,10 @@ my $n     = $users * $each;
 
 my $hive;
 
+my $random_project = "\\set i random(1, $n)\n\\set u (:i - 1) % $users + 1\n";
+my $project_sql = "('00000000-0000-7000-8000-' || lpad(to_hex((:i)::bigint), 12, '0'))::uuid";
+my $user_sql    = "('00000000-0000-7000-9000-' || lpad(to_hex((:u)::bigint), 12, '0'))::uuid";
+
 sub project_id { sprintf '00000000-0000-7000-8000-%012x', $_[0] }
 sub user_id    { sprintf '00000000-0000-7000-9000-%012x', $_[0] }
 sub owner_of   { ($_[0] - 1) % $users + 1 }
@@ -48,6 +52,29 @@ vacuum (analyze) hive.users;
 SQL
 }
 
+# The statement by which a worker creates a project, as Postgres saw it, with
+# expressions for its parameters: id, owner, name, description.
+sub create_statement {
+    my ($auth) = @_;
+    my $log = sub { $hive->psql("alter system set log_statement = '$_[0]'"); $hive->psql('select pg_reload_conf()'); select undef, undef, undef, 0.3 };
+    $log->('all');
+    my $body = '{"name":"the one that is logged","description":"of the bench"}';
+    my $tx = $hive->ua->post($hive->url('/api/v1/projects') => { %$auth, 'Content-Type' => 'application/json' } => $body);
+    die 'create: ' . $tx->res->body unless ($tx->res->code // 0) == 201;
+    $log->('none');
+    my ($text, $values) = $hive->log('postgres') =~ /execute \S+: (with changed as \(insert into projects.*?)\n\S[^\n]*DETAIL:\s+parameters: ([^\n]*)/s
+        or die "the log does not hold the statement:\n" . $hive->log_tail('postgres');
+    my %is;
+    while ($values =~ /\$(\d+) = '((?:[^']|'')*)'/g) { $is{$1} = $2 }
+    my $new = "(substr(md5(random()::text || clock_timestamp()), 1, 8) || '-0000-7000-8000-' || lpad(to_hex((random() * 1e14)::bigint), 12, '0'))::uuid";
+    my @uuids = grep { $is{$_} =~ /^[0-9a-f-]{36}$/ } keys %is;
+    my ($owner) = grep { $is{$_} eq user_id(1) } @uuids;
+    my ($id) = grep { $is{$_} ne user_id(1) } @uuids;
+    my @values = map { $_ == $owner ? $user_sql : $_ == $id ? $new
+        : $is{$_} =~ /logged/ ? "'pgbench project'::text" : "repeat('lorem ipsum ', 16)" } 1 .. keys %is;
+    return with_params($text, @values);
+}
+
 sub rss {
     my $sum = 0;
     my $worst = 0;
@@ -67,10 +94,6 @@ sub with_params {
     $text =~ s/\$(\d+)/'(' . $values[$1 - 1] . ')'/ge;
     return $text;
 }
-
-my $random_project = "\\set i random(1, $n)\n\\set u (:i - 1) % $users + 1\n";
-my $project_sql = "('00000000-0000-7000-8000-' || lpad(to_hex(:i), 12, '0'))";
-my $user_sql    = "('00000000-0000-7000-9000-' || lpad(to_hex(:u), 12, '0'))";
 
 return sub {
     my ($o) = @_;
@@ -147,7 +170,8 @@ return sub {
             $list->{body}, @{ $list->{cpu} }{qw(nginx worker postgres)}, $bad->('list', $list)));
     }
     if ($want->('create')) {
-        my $bare = Bench::best(2, 'rps', sub { Bench::pgbench(%pg, seconds => $seconds, script => $random_project . $hive->create_script($user_sql)) });
+        my $statement = $random_project . create_statement($auth->(1));
+        my $bare = Bench::best(2, 'rps', sub { Bench::pgbench(%pg, seconds => $seconds, script => $statement) });
         $create = $load->('create');
         Bench::row('pgbench, insert with event, 16 clients', $bare->{rps}, '/s', undef, undef, '');
         Bench::row('create / pgbench', $create->{rps} / $bare->{rps}, 'ratio', 0.6, 'min', sprintf('%.0f/s %s', $create->{rps}, $bad->('create', $create)));
