@@ -1,8 +1,8 @@
-/* Promises of config.h and worker_config.h: every source, every type, and
- * mistakes told with their place. */
+/* Promises of config.h, and of the schema of worker.ini: every source, every
+ * type, and mistakes told with their place. */
 
 #include "workers/runtime/config.h"
-#include "workers/runtime/worker_config.h"
+#include "workers/settings.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -317,20 +317,20 @@ static void
 the_example_is_right_and_complete(void **state)
 {
     static const char example[] = "conf/worker.ini";
-    worker_config_t config;
+    settings_t settings;
 
     (void) state;
     if (access(example, R_OK) != 0) {
         skip();
     }
     setenv("HIVE_AUTH_KEY", "0123456789abcdef0123456789abcdef", 1);
-    if (config_load(arena, &worker_config_schema, example, &config, &errors)
+    if (config_load(arena, &settings_schema, example, &settings, &errors)
         != 0) {
         fail_msg("%s", errors);
     }
     unsetenv("HIVE_AUTH_KEY");
-    assert_int_equal(config.worker.fibers, 4096);
-    assert_int_equal(config.auth.access_ttl, 15 * 60 * 1000);
+    assert_int_equal(settings.worker.fibers, 4096);
+    assert_int_equal(settings.auth.access_ttl, 15 * 60 * 1000);
 }
 
 static void
@@ -342,13 +342,13 @@ the_reference_lists_every_key(void **state)
     unsigned i;
 
     (void) state;
-    config_print_reference(out, &worker_config_schema);
+    config_print_reference(out, &settings_schema);
     fclose(out);
-    for (i = 0; i < worker_config_schema.nkeys; i++) {
+    for (i = 0; i < settings_schema.nkeys; i++) {
         char cell[80];
 
         snprintf(cell, sizeof(cell), "| `%s` |",
-            worker_config_schema.keys[i].key);
+            settings_schema.keys[i].key);
         assert_non_null(strstr(text, cell));
     }
     assert_non_null(strstr(text, "| `drain_timeout` | duration | `30s` | "
