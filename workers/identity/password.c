@@ -30,7 +30,6 @@ typedef struct {
     size_t tag_len;
 } phc_t;
 
-
 /* ---- base64, the standard alphabet, without padding ---- */
 
 static const char alphabet[] =
@@ -86,7 +85,6 @@ base64_get(const char *text, const char *end, uint8_t *out, size_t max,
     *len = n;
     return 0;
 }
-
 
 /* ---- the string ---- */
 
@@ -169,7 +167,6 @@ phc_format(const phc_t *phc, char out[PASSWORD_TEXT])
     p = base64_put(p, phc->tag, phc->tag_len);
     *p = '\0';
 }
-
 
 /* ---- computing ---- */
 

@@ -73,7 +73,6 @@ op_auth_setup(request_t *rq)
     db_reply_row(rq, 201, &row);
 }
 
-
 /* ---- --init-admin ---- */
 
 static int
