@@ -343,6 +343,7 @@ the_reference_lists_every_key(void **state)
 
     (void) state;
     config_print_reference(out, &settings_schema);
+    config_print_reference(out, &schema);
     fclose(out);
     for (i = 0; i < settings_schema.nkeys; i++) {
         char cell[80];
@@ -351,8 +352,11 @@ the_reference_lists_every_key(void **state)
             settings_schema.keys[i].key);
         assert_non_null(strstr(text, cell));
     }
-    assert_non_null(strstr(text, "| `drain_timeout` | duration | `30s` | "
-        "0 to 1d |"));
+    assert_non_null(strstr(text, "| `wait` | duration | `30s` | 1ms to 1d | "
+        "w |\n"));
+    assert_non_null(strstr(text, "| `key` | bytes, secret | `k` | "));
+    assert_non_null(strstr(text, "| `other` | text | required | "));
+    assert_non_null(strstr(text, "| `low` | low, high | l |\n"));
     free(text);
 }
 
