@@ -193,6 +193,12 @@ struct ngx_http_hive_peers_s {
     ngx_event_t                 startup;
 
     uint64_t                    incarnation;
+
+    u_char                      health[128];    /* the reply of /health */
+    size_t                      health_len;     /* 0: not made yet */
+    ngx_uint_t                  health_up;      /* what it says */
+    ngx_uint_t                  health_in_flight;
+
     unsigned                    heard:1;        /* any peer, ever */
 };
 

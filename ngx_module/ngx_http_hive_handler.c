@@ -88,14 +88,14 @@ ngx_http_hive_handler(ngx_http_request_t *r)
     if (ctx->op->access != ACCESS_OPEN) {
         rc = ngx_http_hive_authenticate(r, ctx, &token);
 
-        if (rc != NGX_OK) {
+        if (rc != NGX_DECLINED) {
             return rc;
         }
     }
 
     rc = ngx_http_hive_check_body(r, ctx);
 
-    if (rc != NGX_OK) {
+    if (rc != NGX_DECLINED) {
         return rc;
     }
 
@@ -270,6 +270,7 @@ ngx_http_hive_allow(ngx_http_request_t *r, ngx_http_hive_ctx_t *ctx,
 }
 
 
+/* NGX_DECLINED: go on; otherwise it has been refused. */
 static ngx_int_t
 ngx_http_hive_authenticate(ngx_http_request_t *r, ngx_http_hive_ctx_t *ctx,
     ngx_http_hive_token_t **token)
@@ -297,7 +298,7 @@ ngx_http_hive_authenticate(ngx_http_request_t *r, ngx_http_hive_ctx_t *ctx,
                                      "this is for administrators");
     }
 
-    return NGX_OK;
+    return NGX_DECLINED;
 }
 
 
@@ -403,7 +404,10 @@ ngx_http_hive_answer(ngx_http_request_t *r, ngx_http_hive_ctx_t *ctx,
 }
 
 
-/* Whether the body that is announced may come, before any of it is read. */
+/*
+ * Whether the body that is announced may come, before any of it is read:
+ * NGX_DECLINED, or else it has been refused.
+ */
 static ngx_int_t
 ngx_http_hive_check_body(ngx_http_request_t *r, ngx_http_hive_ctx_t *ctx)
 {
@@ -428,7 +432,7 @@ ngx_http_hive_check_body(ngx_http_request_t *r, ngx_http_hive_ctx_t *ctx)
     }
 
     if (ctx->body_max == 0) {
-        return NGX_OK;
+        return NGX_DECLINED;
     }
 
     if (length < 0 && !r->headers_in.chunked
@@ -448,7 +452,7 @@ ngx_http_hive_check_body(ngx_http_request_t *r, ngx_http_hive_ctx_t *ctx)
                                      "the body must be application/json");
     }
 
-    return NGX_OK;
+    return NGX_DECLINED;
 }
 
 

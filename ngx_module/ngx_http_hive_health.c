@@ -16,23 +16,35 @@ ngx_int_t
 ngx_http_hive_health(ngx_http_request_t *r, ngx_http_hive_ctx_t *ctx)
 {
     u_char                     *body, *p;
+    ngx_uint_t                  up;
+    ngx_http_hive_peers_t      *peers;
     ngx_http_hive_main_conf_t  *hmcf;
 
     hmcf = ngx_http_get_module_main_conf(r, ngx_http_hive_module);
+    peers = hmcf->peers;
+    up = hmcf->counters->peers_up;
 
-    body = ngx_pnalloc(r->pool,
-                       sizeof("{\"status\":\"ok\",\"workers_up\":,"
-                              "\"in_flight\":}") + 2 * NGX_INT_T_LEN);
+    if (peers->health_len == 0 || peers->health_up != up
+        || peers->health_in_flight != peers->in_flight)
+    {
+        p = ngx_snprintf(peers->health, sizeof(peers->health),
+                         "{\"status\":\"ok\",\"workers_up\":%ui,"
+                         "\"in_flight\":%ui}", up, peers->in_flight);
+
+        peers->health_len = p - peers->health;
+        peers->health_up = up;
+        peers->health_in_flight = peers->in_flight;
+    }
+
+    body = ngx_pnalloc(r->pool, peers->health_len);
     if (body == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    p = ngx_sprintf(body, "{\"status\":\"ok\",\"workers_up\":%uA,"
-                          "\"in_flight\":%ui}",
-                    hmcf->counters->peers_up, hmcf->peers->in_flight);
+    ngx_memcpy(body, peers->health, peers->health_len);
 
     return ngx_http_hive_send(r, NGX_HTTP_OK, &ngx_http_hive_type_json, body,
-                              p - body);
+                              peers->health_len);
 }
 
 

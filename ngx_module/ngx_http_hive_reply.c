@@ -22,6 +22,7 @@ static void ngx_http_hive_reply_code(ngx_http_request_t *r,
     ngx_http_hive_ctx_t *ctx, slice_t *body);
 static ngx_int_t ngx_http_hive_send_body(ngx_http_request_t *r, u_char *body,
     size_t len);
+static void ngx_http_hive_status_line(ngx_http_request_t *r);
 
 
 ngx_str_t  ngx_http_hive_type_json = ngx_string("application/json");
@@ -90,6 +91,8 @@ ngx_http_hive_reply(ngx_http_hive_ctx_t *ctx, wire_record_t *record)
     if (record->type == WIRE_HEAD) {
         r->headers_out.content_length_n = -1;
 
+        ngx_http_hive_status_line(r);
+
         rc = ngx_http_send_header(r);
 
         if (rc == NGX_ERROR || rc > NGX_OK) {
@@ -117,10 +120,11 @@ ngx_http_hive_reply(ngx_http_hive_ctx_t *ctx, wire_record_t *record)
         ngx_memcpy(body, reply.body.data, reply.body.len);
     }
 
-    /* a HEAD reply without a body says nothing of the length it would have */
+    /* without a body these say nothing of the length that it would have */
 
     r->headers_out.content_length_n =
-                     (r->method == NGX_HTTP_HEAD && reply.body.len == 0)
+                     ((r->method == NGX_HTTP_HEAD && reply.body.len == 0)
+                      || reply.status == NGX_HTTP_NOT_MODIFIED)
                      ? -1 : (off_t) reply.body.len;
 
     ngx_http_hive_end(ctx, ngx_http_hive_send_body(r, body, reply.body.len));
@@ -285,6 +289,8 @@ ngx_http_hive_send_body(ngx_http_request_t *r, u_char *body, size_t len)
         r->header_only = 1;
     }
 
+    ngx_http_hive_status_line(r);
+
     rc = ngx_http_send_header(r);
 
     if (rc == NGX_ERROR || rc > NGX_OK || r->header_only || body == NULL) {
@@ -306,6 +312,16 @@ ngx_http_hive_send_body(ngx_http_request_t *r, u_char *body, size_t len)
     out.next = NULL;
 
     return ngx_http_output_filter(r, &out);
+}
+
+
+/* A status that nginx has no text for. */
+static void
+ngx_http_hive_status_line(ngx_http_request_t *r)
+{
+    if (r->headers_out.status == 422) {
+        ngx_str_set(&r->headers_out.status_line, "422 Unprocessable Content");
+    }
 }
 
 
