@@ -83,8 +83,9 @@ typedef struct {
 
 int fiber_thread(thread_lane_t *lane, void (*fn)(void *arg), void *arg);
 
-/* The loop it runs on. */
+/* The loop it runs on, and its name. */
 uv_loop_t *fiber_loop(const fiber_t *fiber);
+const char *fiber_name(const fiber_t *fiber);
 
 /* User data of the fiber (the request). */
 void fiber_set_data(fiber_t *fiber, void *data);

@@ -3,6 +3,8 @@
 #ifndef HIVE_FIBER_STACK_H
 #define HIVE_FIBER_STACK_H
 
+#include "fiber.h"
+
 #include <stddef.h>
 
 /* Address space, not memory. jansson alone recurses through more than 512 KiB
@@ -26,5 +28,7 @@ void fiber_stack_trim(fiber_stack_t *stack);
 
 /* Nonzero when the address lies in the guard page. */
 int fiber_stack_guards(const fiber_stack_t *stack, const void *address);
+
+const fiber_stack_t *fiber_stack_of(const fiber_t *fiber);
 
 #endif
