@@ -9,8 +9,10 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define STANDARD_PATH "/etc/hive/worker.ini"
+#define HANG_MS       30000    /* a loop that has not turned for so long */
 
 enum { OPT_CHECK = 256, OPT_INIT_ADMIN, OPT_PIDFILE, OPT_REFERENCE,
     OPT_VERSION, OPT_HELP };
@@ -52,15 +54,30 @@ typedef struct {
     const settings_t *settings;
 } source_t;
 
+static void
+print_errors(const char *errors)
+{
+    fputs(errors, stderr);
+}
+
+static void
+log_errors(const char *errors)
+{
+    for (size_t len; *errors != '\0'; errors += len + (errors[len] == '\n')) {
+        len = strcspn(errors, "\n");
+        log_error("%.*s", (int) len, errors);
+    }
+}
+
 static const settings_t *
-load(source_t *source)
+load(source_t *source, void (*complain)(const char *errors))
 {
     arena_t *arena = arena_new();
     const char *errors;
     const settings_t *settings = settings_load(arena, source->path, &errors);
 
     if (settings == NULL) {
-        fprintf(stderr, "%s", errors);
+        complain(errors);
         arena_free(arena);
         return NULL;
     }
@@ -86,6 +103,7 @@ make_plan(const source_t *source, supervisor_plan_t *plan)
 {
     plan->processes = source->settings->worker.processes;
     plan->drain_ms = source->settings->worker.drain_timeout;
+    plan->hang_ms = HANG_MS;
 }
 
 static int
@@ -93,7 +111,7 @@ reload(supervisor_plan_t *plan, void *arg)
 {
     source_t *source = arg;
 
-    if (load(source) == NULL) {
+    if (load(source, log_errors) == NULL) {
         return -1;
     }
 
@@ -161,7 +179,7 @@ main(int argc, char **argv)
         return answer('?');
     }
 
-    if (load(&source) == NULL) {
+    if (load(&source, print_errors) == NULL) {
         return 1;
     }
     if (command == OPT_CHECK) {

@@ -3,8 +3,8 @@
  * One thread, one poll: a signalfd and a pipe from each child. A child is in
  * one of three roles. CURRENT serves its slot and is started again when it
  * dies. INCOMING is the other side during a reload; it becomes current when
- * it is ready and nginx has had time to find it (settle_reload). LEAVING has been told to drain, and is killed
- * when it takes longer than it may. */
+ * it is ready and nginx has had time to find it (settle_reload). LEAVING has
+ * been told to drain, and is killed when it takes longer than it may. */
 
 #include "supervisor.h"
 
@@ -33,8 +33,10 @@
  * 550 ms), then its ping each second. */
 #define RELOAD_SETTLE_MS 2000
 #define KILL_GRACE_MS    5000   /* beyond the drain: unwinding and linger */
+#define ABORT_GRACE_MS   2000   /* for a last word and a core */
 
 #define REPORT_UP        'U'
+#define REPORT_ALIVE     'A'
 #define REPORT_READY     'R'
 #define REPORT_UNREADY   'r'
 
@@ -47,6 +49,7 @@ typedef struct {
     int up;
     int ready;
     uint64_t started;
+    uint64_t heard;            /* 0: not up yet */
     uint64_t kill_at;          /* 0: not set */
 } process_t;
 
@@ -84,6 +87,12 @@ void
 child_report_up(const child_t *child)
 {
     report(child, REPORT_UP);
+}
+
+void
+child_report_alive(const child_t *child)
+{
+    report(child, REPORT_ALIVE);
 }
 
 void
@@ -155,7 +164,7 @@ start_process(unsigned index, unsigned side, role_t role)
     int fds[2];
     pid_t pid;
 
-    if (pipe2(fds, O_CLOEXEC) != 0) {
+    if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) != 0) {
         log_error("starting worker %u%c failed: %s", index,
             side_letter(side), strerror(errno));
         return -1;
@@ -174,7 +183,6 @@ start_process(unsigned index, unsigned side, role_t role)
         return -1;
     }
 
-    fcntl(fds[0], F_SETFL, O_NONBLOCK);
     *process = (process_t) {
         .role = role, .pid = pid, .report_fd = fds[0], .started = now_ms()
     };
@@ -454,10 +462,17 @@ read_reports(process_t *process)
     char what;
 
     while (read(process->report_fd, &what, 1) == 1) {
-        if (what == REPORT_UP) {
+        process->heard = now_ms();
+        switch (what) {
+        case REPORT_UP:
             process->up = 1;
-        } else {
+            break;
+        case REPORT_READY:
+        case REPORT_UNREADY:
             process->ready = what == REPORT_READY;
+            break;
+        default:
+            break;             /* alive */
         }
     }
 }
@@ -504,19 +519,33 @@ start_due(void)
 }
 
 static void
-kill_late(void)
+kill_late(unsigned index, unsigned side)
 {
+    process_t *process = &boss.slots[index].sides[side];
     uint64_t now = now_ms();
 
-    for (unsigned i = 0; i < 2 * SLOTS_MAX; i++) {
-        process_t *process = &boss.slots[i / 2].sides[i % 2];
+    if (process->kill_at != 0 && now >= process->kill_at) {
+        log_error("worker %u%c, pid %d, did not end in time: killed", index,
+            side_letter(side), (int) process->pid);
+        process->kill_at = 0;
+        kill(process->pid, SIGKILL);
+    } else if (process->kill_at == 0 && process->heard != 0
+               && process->role != ROLE_LEAVING
+               && now - process->heard > boss.plan.hang_ms) {
+        log_error("worker %u%c, pid %d, hangs: silent for %llu ms", index,
+            side_letter(side), (int) process->pid,
+            (unsigned long long) (now - process->heard));
+        process->kill_at = now + ABORT_GRACE_MS;
+        kill(process->pid, SIGABRT);
+    }
+}
 
-        if (process->role == ROLE_LEAVING && process->kill_at != 0
-            && now >= process->kill_at) {
-            log_error("worker %u%c, pid %d, did not drain in time: killed",
-                i / 2, side_letter(i % 2), (int) process->pid);
-            process->kill_at = 0;
-            kill(process->pid, SIGKILL);
+static void
+kill_all_late(void)
+{
+    for (unsigned i = 0; i < 2 * SLOTS_MAX; i++) {
+        if (boss.slots[i / 2].sides[i % 2].role != ROLE_NONE) {
+            kill_late(i / 2, i % 2);
         }
     }
 }
@@ -542,8 +571,15 @@ poll_timeout(void)
 
         sooner(&at, slot->start_at);
         for (unsigned s = 0; s < 2; s++) {
-            if (slot->sides[s].role == ROLE_LEAVING) {
-                sooner(&at, slot->sides[s].kill_at);
+            const process_t *process = &slot->sides[s];
+
+            if (process->role == ROLE_NONE) {
+                continue;
+            }
+            sooner(&at, process->kill_at);
+            if (process->kill_at == 0 && process->heard != 0
+                && process->role != ROLE_LEAVING) {
+                sooner(&at, process->heard + boss.plan.hang_ms + 1);
             }
         }
     }
@@ -622,7 +658,7 @@ supervise(void)
     while (!boss.stopping || count_role(ROLE_LEAVING) > 0) {
         wait_for_something();
         reap();
-        kill_late();
+        kill_all_late();
         if (boss.stopping) {
             continue;
         }

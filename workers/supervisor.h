@@ -3,9 +3,10 @@
  * Slot s has two sides, a and b, with endpoints of their own; one of them
  * serves. What dies is started again, at once and then with growing pauses.
  * HUP starts the other side of every slot with a fresh configuration and,
- * once that is ready, drains the side that served. TERM and INT drain all
- * and end; a second one does not wait. Children never outlive the supervisor.
- */
+ * once that is ready, drains the side that served. What stays silent for too
+ * long hangs: it is aborted, which notes the request it hangs in, and then
+ * killed. TERM and INT drain all and end; a second one does not wait.
+ * Children never outlive the supervisor. */
 
 #ifndef HIVE_SUPERVISOR_H
 #define HIVE_SUPERVISOR_H
@@ -22,14 +23,17 @@ typedef struct {
     quarantine_t *quarantine;
 } child_t;
 
-/* Both told by a child of itself, at each change: its sockets are bound, and
- * whether it is ready (database and all). */
+/* Told by a child of itself: once, that its sockets are bound; after that
+ * every second, that it is alive; at each change, whether it is ready
+ * (database and all). */
 void child_report_up(const child_t *child);
+void child_report_alive(const child_t *child);
 void child_report_ready(const child_t *child, int ready);
 
 typedef struct {
     unsigned processes;        /* 1 to SLOTS_MAX */
     unsigned drain_ms;         /* how long a child may take to drain */
+    unsigned hang_ms;          /* silence for which it is killed */
 } supervisor_plan_t;
 
 typedef struct {

@@ -21,6 +21,7 @@
 
 #define STACKS_KEPT  512
 #define FIBERS_SPARE 64        /* for what is not a request */
+#define ALIVE_MS     1000
 
 static struct {
     const child_t *child;
@@ -30,6 +31,7 @@ static struct {
     void *context;
     uv_signal_t on_term;
     uv_signal_t on_usr1;
+    uv_timer_t alive;
     int ready;                 /* as last told to the supervisor */
 } worker;
 
@@ -148,6 +150,7 @@ on_database_stopped(void *arg)
     (void) arg;
     uv_close((uv_handle_t *) &worker.on_term, NULL);
     uv_close((uv_handle_t *) &worker.on_usr1, NULL);
+    uv_close((uv_handle_t *) &worker.alive, NULL);
 }
 
 static void
@@ -179,6 +182,13 @@ on_signal(uv_signal_t *handle, int signal_number)
 }
 
 /* ---- starting ---- */
+
+static void
+on_alive(uv_timer_t *timer)
+{
+    (void) timer;
+    child_report_alive(worker.child);
+}
 
 static void
 prepare_process(void)
@@ -253,6 +263,8 @@ start_loop(void)
     uv_signal_start(&worker.on_term, on_signal, SIGTERM);
     uv_signal_init(&worker.loop, &worker.on_usr1);
     uv_signal_start(&worker.on_usr1, on_signal, SIGUSR1);
+    uv_timer_init(&worker.loop, &worker.alive);
+    uv_timer_start(&worker.alive, on_alive, ALIVE_MS, ALIVE_MS);
     return 0;
 }
 

@@ -31,6 +31,7 @@ typedef struct {
     _Atomic int dies_at_once;
     _Atomic int unready;               /* new children do not get ready */
     _Atomic int deaf;                  /* new children ignore SIGTERM */
+    _Atomic int hangs;                 /* they are not heard of any more */
     _Atomic int bad_config;
     _Atomic unsigned processes;
     _Atomic unsigned drain_ms;
@@ -43,7 +44,6 @@ static int
 play_child(const child_t *child, void *arg)
 {
     sigset_t set;
-    int signal_number;
 
     (void) arg;
     shared->starts++;
@@ -57,14 +57,17 @@ play_child(const child_t *child, void *arg)
     shared->pids[child->slot][child->side] = getpid();
     child_report_up(child);
     child_report_ready(child, !shared->unready);
-    if (shared->deaf) {
-        for ( ;; ) {
-            pause();
+    for ( ;; ) {
+        struct timespec tick = { 0, 100000000 };
+
+        if (!shared->hangs) {
+            child_report_alive(child);
+        }
+        if (sigtimedwait(&set, NULL, &tick) == SIGTERM && !shared->deaf) {
+            shared->drained++;
+            return 0;
         }
     }
-    sigwait(&set, &signal_number);
-    shared->drained++;
-    return 0;
 }
 
 static int
@@ -76,6 +79,7 @@ play_reload(supervisor_plan_t *plan, void *arg)
     }
     plan->processes = shared->processes;
     plan->drain_ms = shared->drain_ms;
+    plan->hang_ms = 1000;
     return 0;
 }
 
@@ -89,7 +93,7 @@ start_supervisor(void)
     shared->drain_ms = 1000;
     pid = fork();
     if (pid == 0) {
-        supervisor_plan_t plan = { SLOTS, 1000 };
+        supervisor_plan_t plan = { SLOTS, 1000, 1000 };
         supervisor_hooks_t hooks = { play_child, play_reload, NULL, pidfile };
 
         _exit(supervisor_run(&plan, &hooks));
@@ -270,6 +274,23 @@ test_kills_what_does_not_drain(void **state)
 }
 
 static void
+test_replaces_what_hangs(void **state)
+{
+    pid_t pid = start_supervisor();
+    pid_t first;
+
+    (void) state;
+    await_all(0);
+    first = shared->pids[0][0];
+    shared->hangs = 1;
+    eventually(!alive(first) || shared->pids[0][0] != first);
+    shared->hangs = 0;
+    eventually(shared->pids[0][0] != first && alive(shared->pids[0][0]));
+    assert_int_equal(shared->drained, 0);
+    stop_supervisor(pid, 0);
+}
+
+static void
 test_leaves_no_orphans(void **state)
 {
     pid_t pid = start_supervisor();
@@ -423,6 +444,7 @@ main(void)
         cmocka_unit_test(test_reload_takes_the_other_side),
         cmocka_unit_test(test_reload_keeps_what_works),
         cmocka_unit_test(test_kills_what_does_not_drain),
+        cmocka_unit_test(test_replaces_what_hangs),
         cmocka_unit_test(test_leaves_no_orphans),
         cmocka_unit_test(test_quarantine_counts),
         cmocka_unit_test(test_fingerprints_differ),
