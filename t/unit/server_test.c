@@ -681,6 +681,26 @@ test_malformed(void **state)
     with_worker(malformed_client);
 }
 
+/* A large one is refused while the records behind it are still to be read. */
+static void
+quarantine_large(client_t *client, uint64_t now)
+{
+    static char body[100000];
+    request_t rq = { .operation = OPERATION_project_config_put, .nparams = 1,
+        .params = { SLICE("p") }, .body = { body, sizeof(body) } };
+    uint64_t fingerprint = quarantine_fingerprint(worker.quarantine, &rq);
+
+    quarantine_note(worker.quarantine, fingerprint, now);
+    quarantine_note(worker.quarantine, fingerprint, now);
+    put_request(client, 5, "project_config_put", 1000, SLICE("p"), SLICE_NONE,
+        rq.body);
+    put_request(client, 6, "project_get", 1000, SLICE("x"), SLICE_NONE,
+        SLICE_NONE);
+    client_send(client);
+    expect_problem(client, 5, 500, "request_quarantined");
+    expect_reply(client, 6, 200);
+}
+
 /* A request that is known to kill. */
 static void
 quarantine_client(client_t *client)
@@ -707,6 +727,7 @@ quarantine_client(client_t *client)
     expect_problem(client, 3, 500, "request_quarantined");
     expect_reply(client, 4, 200);
     assert_int_equal(quarantine_refused(worker.quarantine), 1);
+    quarantine_large(client, now);
 }
 
 static void
