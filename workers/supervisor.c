@@ -1,293 +1,27 @@
 /* supervisor.c: keeps M worker processes alive.
  *
- * One thread, one poll: a signalfd and a pipe from each child. A child is in
- * one of three roles. CURRENT serves its slot and is started again when it
- * dies. INCOMING is the other side during a reload; it becomes current when
- * it is ready and nginx has had time to find it (settle_reload). LEAVING has
- * been told to drain, and is killed when it takes longer than it may. */
+ * One thread, one poll: a signalfd and a pipe from each child. The processes
+ * are in slots.c; here are signals, the reload, and the loop. */
 
-#include "supervisor.h"
+#include "slots.h"
 
 #include "workers/runtime/log.h"
 
 #include <systemd/sd-daemon.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#define BACKOFF_FIRST_MS 100
-#define BACKOFF_MAX_MS   5000
-#define STEADY_MS        10000  /* a life this long forgets the back-off */
 #define RELOAD_WAIT_MS   10000
 /* From ready to found by every module: its reconnect interval (at most
  * 550 ms), then its ping each second. */
 #define RELOAD_SETTLE_MS 2000
-#define KILL_GRACE_MS    5000   /* beyond the drain: unwinding and linger */
-#define ABORT_GRACE_MS   2000   /* for a last word and a core */
 
-#define REPORT_UP        'U'
-#define REPORT_ALIVE     'A'
-#define REPORT_READY     'R'
-#define REPORT_UNREADY   'r'
-
-typedef enum { ROLE_NONE, ROLE_CURRENT, ROLE_INCOMING, ROLE_LEAVING } role_t;
-
-typedef struct {
-    role_t role;               /* ROLE_NONE: no such process */
-    pid_t pid;
-    int report_fd;
-    int up;
-    int ready;
-    uint64_t started;
-    uint64_t heard;            /* 0: not up yet */
-    uint64_t kill_at;          /* 0: not set */
-} process_t;
-
-typedef struct {
-    process_t sides[2];
-    unsigned side;             /* of the current one, alive or not */
-    uint64_t start_at;         /* 0: nothing to start */
-    uint64_t backoff;
-} slot_t;
-
-static struct {
-    supervisor_plan_t plan;
-    supervisor_hooks_t hooks;
-    quarantine_t *quarantine;
-    sigset_t inherited;        /* signal mask we were started with */
-    int signals;
-    slot_t slots[SLOTS_MAX];
-    int stopping;
-    int announced;             /* READY=1 was sent */
-    int reload_asked;
-    uint64_t reload_until;     /* 0: no reload under way */
-    uint64_t settle_at;        /* 0: not all of the new ones are ready yet */
-} boss;
-
-/* ---- the child's side ---- */
-
-static void
-report(const child_t *child, char what)
-{
-    while (write(child->report_fd, &what, 1) < 0 && errno == EINTR) {
-    }
-}
-
-void
-child_report_up(const child_t *child)
-{
-    report(child, REPORT_UP);
-}
-
-void
-child_report_alive(const child_t *child)
-{
-    report(child, REPORT_ALIVE);
-}
-
-void
-child_report_ready(const child_t *child, int ready)
-{
-    report(child, ready ? REPORT_READY : REPORT_UNREADY);
-}
-
-/* ---- processes ---- */
-
-static uint64_t
-now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
-}
-
-static char
-side_letter(unsigned side)
-{
-    return side == 0 ? 'a' : 'b';
-}
-
-/* The fork: forgets what is the supervisor's and becomes a worker. */
-__attribute__((noreturn))
-static void
-become_child(unsigned slot, unsigned side, int report_fd, pid_t parent)
-{
-    child_t child = { slot, side, report_fd, boss.quarantine };
-
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent) {
-        _exit(1);              /* it died before the line above */
-    }
-
-    close(boss.signals);
-    for (unsigned i = 0; i < SLOTS_MAX; i++) {
-        for (unsigned s = 0; s < 2; s++) {
-            if (boss.slots[i].sides[s].role != ROLE_NONE) {
-                close(boss.slots[i].sides[s].report_fd);
-            }
-        }
-    }
-    unsetenv("NOTIFY_SOCKET");
-    sigprocmask(SIG_SETMASK, &boss.inherited, NULL);
-
-    exit(boss.hooks.child(&child, boss.hooks.arg));
-}
-
-static void
-schedule_start(slot_t *slot)
-{
-    slot->start_at = now_ms() + slot->backoff;
-    slot->backoff = slot->backoff == 0 ? BACKOFF_FIRST_MS
-                                       : slot->backoff * 2;
-    if (slot->backoff > BACKOFF_MAX_MS) {
-        slot->backoff = BACKOFF_MAX_MS;
-    }
-}
-
-/* 0, or -1 when no process could be made. */
-static int
-start_process(unsigned index, unsigned side, role_t role)
-{
-    process_t *process = &boss.slots[index].sides[side];
-    pid_t parent = getpid();
-    int fds[2];
-    pid_t pid;
-
-    if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) != 0) {
-        log_error("starting worker %u%c failed: %s", index,
-            side_letter(side), strerror(errno));
-        return -1;
-    }
-
-    pid = fork();
-    if (pid == 0) {
-        close(fds[0]);
-        become_child(index, side, fds[1], parent);
-    }
-    close(fds[1]);
-    if (pid < 0) {
-        log_error("starting worker %u%c failed: %s", index,
-            side_letter(side), strerror(errno));
-        close(fds[0]);
-        return -1;
-    }
-
-    *process = (process_t) {
-        .role = role, .pid = pid, .report_fd = fds[0], .started = now_ms()
-    };
-    log_info("worker %u%c started, pid %d", index, side_letter(side),
-        (int) pid);
-    return 0;
-}
-
-static void
-dismiss(process_t *process)
-{
-    if (process->role == ROLE_NONE || process->role == ROLE_LEAVING) {
-        return;
-    }
-
-    process->role = ROLE_LEAVING;
-    process->kill_at = now_ms() + boss.plan.drain_ms + KILL_GRACE_MS;
-    kill(process->pid, SIGTERM);
-}
-
-static unsigned
-count_role(role_t role)
-{
-    unsigned n = 0;
-
-    for (unsigned i = 0; i < SLOTS_MAX; i++) {
-        n += boss.slots[i].sides[0].role == role;
-        n += boss.slots[i].sides[1].role == role;
-    }
-
-    return n;
-}
-
-/* ---- deaths ---- */
-
-static void
-log_death(unsigned index, unsigned side, const process_t *process, int status)
-{
-    last_words_t words;
-
-    if (WIFEXITED(status)) {
-        if (WEXITSTATUS(status) != 0 || process->role != ROLE_LEAVING) {
-            log_error("worker %u%c, pid %d, ended with status %d", index,
-                side_letter(side), (int) process->pid, WEXITSTATUS(status));
-        } else {
-            log_info("worker %u%c, pid %d, has drained and ended", index,
-                side_letter(side), (int) process->pid);
-        }
-        return;
-    }
-
-    log_error("worker %u%c, pid %d, killed by signal %d (%s)", index,
-        side_letter(side), (int) process->pid, WTERMSIG(status),
-        strsignal(WTERMSIG(status)));
-    if (quarantine_last_words(boss.quarantine, process->pid, &words)) {
-        log_error("pid %d died serving %s, request %s: death %u of this"
-            " request%s", (int) process->pid, operations[words.operation].name,
-            words.request_id, words.deaths,
-            words.deaths >= 2 ? ", refused from now on" : "");
-    }
-}
-
-static void
-on_death(unsigned index, unsigned side, int status)
-{
-    slot_t *slot = &boss.slots[index];
-    process_t *process = &slot->sides[side];
-    role_t role = process->role;
-
-    log_death(index, side, process, status);
-    close(process->report_fd);
-    process->role = ROLE_NONE;
-
-    if (role != ROLE_CURRENT || boss.stopping) {
-        return;
-    }
-
-    if (slot->sides[!side].role == ROLE_INCOMING) {
-        slot->sides[!side].role = ROLE_CURRENT;
-        slot->side = !side;
-        return;
-    }
-    if (now_ms() - process->started >= STEADY_MS) {
-        slot->backoff = 0;
-    }
-    schedule_start(slot);
-}
-
-static void
-reap(void)
-{
-    int status;
-    pid_t pid;
-
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-        for (unsigned i = 0; i < 2 * SLOTS_MAX; i++) {
-            process_t *process = &boss.slots[i / 2].sides[i % 2];
-
-            if (process->role != ROLE_NONE && process->pid == pid) {
-                on_death(i / 2, i % 2, status);
-                break;
-            }
-        }
-    }
-}
+supervisor_t boss;
 
 /* ---- reload ---- */
 
@@ -298,7 +32,7 @@ begin_reload(void)
 
     boss.reload_asked = 0;
     sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
-        (unsigned long long) now_ms() * 1000);
+        (unsigned long long) supervisor_now() * 1000);
     if (boss.hooks.reload(&plan, boss.hooks.arg) != 0) {
         log_error("reload refused: the configuration is not valid");
         sd_notify(0, "READY=1");
@@ -307,17 +41,17 @@ begin_reload(void)
 
     log_info("reload: %u processes", plan.processes);
     boss.plan = plan;
-    boss.reload_until = now_ms() + RELOAD_WAIT_MS;
+    boss.reload_until = supervisor_now() + RELOAD_WAIT_MS;
     boss.settle_at = 0;
     for (unsigned i = 0; i < plan.processes; i++) {
         slot_t *slot = &boss.slots[i];
 
         if (slot->sides[slot->side].role == ROLE_CURRENT) {
-            start_process(i, !slot->side, ROLE_INCOMING);
+            slot_start(i, !slot->side, ROLE_INCOMING);
         } else {
             /* Nothing serves here: no need to wait, nor to pause. */
             slot->backoff = 0;
-            schedule_start(slot);
+            slot_schedule(slot);
         }
     }
 }
@@ -333,8 +67,8 @@ settle_slot(unsigned index)
 
     if (index >= boss.plan.processes) {
         slot->start_at = 0;
-        dismiss(old);
-        dismiss(new);
+        process_dismiss(old);
+        process_dismiss(new);
         return;
     }
     if (old->role != ROLE_CURRENT) {
@@ -343,14 +77,14 @@ settle_slot(unsigned index)
     if (new->role != ROLE_INCOMING || (old->ready && !new->ready)) {
         log_error("reload failed: the new worker %u%c is not ready, the old"
             " one stays", index, side_letter(!slot->side));
-        dismiss(new);
+        process_dismiss(new);
         return;
     }
 
     new->role = ROLE_CURRENT;
     slot->side = !slot->side;
     slot->backoff = 0;
-    dismiss(old);
+    process_dismiss(old);
 }
 
 static int
@@ -370,7 +104,7 @@ all_incoming_ready(void)
 static void
 settle_reload(void)
 {
-    uint64_t now = now_ms();
+    uint64_t now = supervisor_now();
 
     if (boss.reload_until == 0) {
         return;
@@ -380,7 +114,7 @@ settle_reload(void)
             return;
         }
         boss.settle_at = now;
-        if (count_role(ROLE_INCOMING) > 0) {
+        if (slots_count(ROLE_INCOMING) > 0) {
             boss.settle_at += RELOAD_SETTLE_MS;
         }
     }
@@ -416,19 +150,9 @@ stop_all(void)
         process_t *process = &boss.slots[i / 2].sides[i % 2];
 
         boss.slots[i / 2].start_at = 0;
-        dismiss(process);
+        process_dismiss(process);
         if (again && process->role != ROLE_NONE) {
             kill(process->pid, SIGKILL);
-        }
-    }
-}
-
-static void
-tell_all(int signal_number)
-{
-    for (unsigned i = 0; i < 2 * SLOTS_MAX; i++) {
-        if (boss.slots[i / 2].sides[i % 2].role != ROLE_NONE) {
-            kill(boss.slots[i / 2].sides[i % 2].pid, signal_number);
         }
     }
 }
@@ -448,31 +172,10 @@ on_signals(void)
             boss.reload_asked = !boss.stopping;
             break;
         case SIGUSR1:
-            tell_all(SIGUSR1);
+            slots_signal(SIGUSR1);
             break;
         default:
             break;             /* SIGCHLD: the loop reaps anyway */
-        }
-    }
-}
-
-static void
-read_reports(process_t *process)
-{
-    char what;
-
-    while (read(process->report_fd, &what, 1) == 1) {
-        process->heard = now_ms();
-        switch (what) {
-        case REPORT_UP:
-            process->up = 1;
-            break;
-        case REPORT_READY:
-        case REPORT_UNREADY:
-            process->ready = what == REPORT_READY;
-            break;
-        default:
-            break;             /* alive */
         }
     }
 }
@@ -502,7 +205,7 @@ announce(void)
 static void
 start_due(void)
 {
-    uint64_t now = now_ms();
+    uint64_t now = supervisor_now();
 
     for (unsigned i = 0; i < SLOTS_MAX; i++) {
         slot_t *slot = &boss.slots[i];
@@ -512,40 +215,8 @@ start_due(void)
             continue;
         }
         slot->start_at = 0;
-        if (start_process(i, slot->side, ROLE_CURRENT) != 0) {
-            schedule_start(slot);
-        }
-    }
-}
-
-static void
-kill_late(unsigned index, unsigned side)
-{
-    process_t *process = &boss.slots[index].sides[side];
-    uint64_t now = now_ms();
-
-    if (process->kill_at != 0 && now >= process->kill_at) {
-        log_error("worker %u%c, pid %d, did not end in time: killed", index,
-            side_letter(side), (int) process->pid);
-        process->kill_at = 0;
-        kill(process->pid, SIGKILL);
-    } else if (process->kill_at == 0 && process->heard != 0
-               && process->role != ROLE_LEAVING
-               && now - process->heard > boss.plan.hang_ms) {
-        log_error("worker %u%c, pid %d, hangs: silent for %llu ms", index,
-            side_letter(side), (int) process->pid,
-            (unsigned long long) (now - process->heard));
-        process->kill_at = now + ABORT_GRACE_MS;
-        kill(process->pid, SIGABRT);
-    }
-}
-
-static void
-kill_all_late(void)
-{
-    for (unsigned i = 0; i < 2 * SLOTS_MAX; i++) {
-        if (boss.slots[i / 2].sides[i % 2].role != ROLE_NONE) {
-            kill_late(i / 2, i % 2);
+        if (slot_start(i, slot->side, ROLE_CURRENT) != 0) {
+            slot_schedule(slot);
         }
     }
 }
@@ -562,7 +233,7 @@ sooner(uint64_t *at, uint64_t candidate)
 static int
 poll_timeout(void)
 {
-    uint64_t now = now_ms();
+    uint64_t now = supervisor_now();
     uint64_t at = now + 60000;
 
     sooner(&at, boss.settle_at != 0 ? boss.settle_at : boss.reload_until);
@@ -611,7 +282,7 @@ wait_for_something(void)
     }
     for (nfds_t i = 1; i < n; i++) {
         if (fds[i].revents & POLLIN) {
-            read_reports(of[i]);
+            process_read_reports(of[i]);
         }
     }
     if (fds[0].revents != 0) {
@@ -655,16 +326,16 @@ write_pidfile(const char *path)
 static void
 supervise(void)
 {
-    while (!boss.stopping || count_role(ROLE_LEAVING) > 0) {
+    while (!boss.stopping || slots_count(ROLE_LEAVING) > 0) {
         wait_for_something();
-        reap();
-        kill_all_late();
+        slots_reap();
+        slots_kill_late();
         if (boss.stopping) {
             continue;
         }
         settle_reload();
         if (boss.reload_asked && boss.reload_until == 0
-            && count_role(ROLE_LEAVING) == 0) {
+            && slots_count(ROLE_LEAVING) == 0) {
             begin_reload();
         }
         start_due();
@@ -689,7 +360,7 @@ supervisor_run(const supervisor_plan_t *plan,
     }
 
     for (unsigned i = 0; i < plan->processes; i++) {
-        schedule_start(&boss.slots[i]);
+        slot_schedule(&boss.slots[i]);
     }
     start_due();
     supervise();
