@@ -128,7 +128,8 @@ slot_start(unsigned index, unsigned side, role_t role)
     }
 
     *process = (process_t) {
-        .role = role, .pid = pid, .report_fd = fds[0], .started = supervisor_now()
+        .role = role, .pid = pid, .report_fd = fds[0],
+        .started = supervisor_now()
     };
     log_info("worker %u%c started, pid %d", index, side_letter(side),
         (int) pid);
