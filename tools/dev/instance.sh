@@ -3,6 +3,12 @@
 
 dev_up() {
     [ $# -eq 0 ] || fail "up takes no arguments" "HIVE_PORT and HIVE_VAR move it"
+    if [ "${HIVE_DEV_ALONE:-}" != $$ ]; then
+        HIVE_DEV_ALONE=$$
+        export HIVE_DEV_ALONE
+        alone "$TOP/dev" up
+    fi
+    unset HIVE_DEV_ALONE
     printf 'Hive in %s\n' "$TOP"
     packages build run
     build
@@ -37,7 +43,7 @@ put() {
 }
 
 # spawn NAME LOG COMMAND...: in the background, in a session of its own, and
-# recorded. The lock and our terminal are not for it.
+# recorded. The lock (9) is not for it.
 spawn() {
     spawn_name=$1 spawn_log=$2
     shift 2

@@ -101,7 +101,7 @@ postgres_start() {
         own "$VAR/log/postgres.log"
         doing "starting"
         as_service "$PGBIN/pg_ctl" -D "$VAR/pg" -w -t 60 -s \
-            -l "$VAR/log/postgres.log" start </dev/null >"$VAR/log/pg_ctl.log" 2>&1 ||
+            -l "$VAR/log/postgres.log" start </dev/null >"$VAR/log/pg_ctl.log" 2>&1 9>&- ||
             fail "Postgres does not start" "see the log" "$VAR/log/postgres.log"
     fi
     record postgres "$(head -n 1 "$VAR/pg/postmaster.pid")" "$1"

@@ -24,6 +24,17 @@ start_of() {
     echo "$(cut -c 1-8 /proc/sys/kernel/random/boot_id)-$(stat_field "$1" 22)"
 }
 
+# alone COMMAND...: becomes the command, without any descriptor of ours but
+# the first three: a pipe that a server inherits is held for as long as it
+# runs, and the shell cannot close those it does not know of.
+alone() {
+    exec perl -MPOSIX -e '
+        opendir my $fds, "/proc/self/fd" or die "/proc/self/fd: $!\n";
+        my @open = grep { /^\d+$/ && $_ > 2 && $_ != fileno $fds } readdir $fds;
+        POSIX::close($_) for @open;
+        exec { $ARGV[0] } @ARGV or die "$ARGV[0]: $!\n"' "$@"
+}
+
 # record NAME PID STAMP
 record() {
     echo "$2 $(start_of "$2") $(stat_field "$2" 5) $3" >"$VAR/pids/$1"
