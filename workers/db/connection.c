@@ -24,8 +24,6 @@
 #define BACKOFF_MAX_MS 1000
 #define CONNECT_MAX_MS 5000
 #define LOG_EVERY_MS 5000
-/* A transaction whose worker is stopped (or stuck) lets its locks go. */
-#define IDLE_IN_TRANSACTION_MS 10000
 
 static TAILQ_HEAD(, connection_s) dirty = TAILQ_HEAD_INITIALIZER(dirty);
 static uv_prepare_t flush_hook;
@@ -217,65 +215,13 @@ retry_later(connection_t *connection)
     uv_timer_start(&connection->retry, retry_expired, delay, 0);
 }
 
-/* The options of the start-up packet: ours behind those of the conninfo, so
- * that they stand. No round trip, nothing that a session could lose. */
-static void
-session_options(const connection_t *connection, const char *given, char *out,
-    size_t size)
-{
-    snprintf(out, size, "%s%s-c search_path=%s,hive -c timezone=UTC"
-             " -c statement_timeout=%u -c lock_timeout=%u"
-             " -c idle_in_transaction_session_timeout=%d"
-             " -c client_connection_check_interval=5000 -c jit=off%s",
-             given, *given == '\0' ? "" : " ", db.config.cell_schema,
-             db.config.statement_timeout_ms, db.config.lock_timeout_ms,
-             IDLE_IN_TRANSACTION_MS,
-             connection->group == &db.groups[GROUP_READ]
-             ? " -c default_transaction_read_only=on" : "");
-}
-
-static PGconn *
-connect_start(const connection_t *connection)
-{
-    PQconninfoOption *parsed, *option;
-    char options[1024], name[64];
-    const char *given = "";
-    PGconn *pg;
-
-    parsed = PQconninfoParse(db.config.conninfo, NULL);
-    for (option = parsed; option != NULL && option->keyword != NULL;
-         option++) {
-        if (strcmp(option->keyword, "options") == 0 && option->val != NULL) {
-            given = option->val;
-        }
-    }
-    session_options(connection, given, options, sizeof(options));
-    snprintf(name, sizeof(name), "hive-worker %d %s", (int) getpid(),
-             connection->group->name);
-    {
-        const char *const keywords[] = {
-            "application_name", "keepalives", "keepalives_idle",
-            "keepalives_interval", "keepalives_count", "tcp_user_timeout",
-            "dbname", "client_encoding", "options", NULL
-        };
-        const char *const values[] = {
-            name, "1", "10", "3", "3", "10000", db.config.conninfo, "UTF8",
-            options, NULL
-        };
-
-        pg = PQconnectStartParams(keywords, values, 1);
-    }
-    PQconninfoFree(parsed);
-    return pg;
-}
-
 void
 connection_start(connection_t *connection)
 {
     connection->state = CONNECTION_CONNECTING;
     connection->failed = 0;
     connection->dying = 0;
-    connection->pg = connect_start(connection);
+    connection->pg = connect_start(connection->group);
     if (connection->pg == NULL) {
         abort();
     }

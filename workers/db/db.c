@@ -46,11 +46,11 @@ raise_error(request_t *rq, const char *label, const PGresult *result)
         state = "";
     }
     if (strcmp(state, "57014") == 0 || strcmp(state, "55P03") == 0) {
-        log_warn("statement %s ended by time-out: %s", label, state);
+        log_warn("statement %.200s ended by time-out: %s", label, state);
         rq_raise(rq, 504, "deadline_exceeded",
                  "the database did not finish within its time");
     }
-    log_error("statement %s failed: %s %s", label, state,
+    log_error("statement %.200s failed: %s %s", label, state,
               text == NULL ? "" : text);
     /* Out of connections, memory or disk; a deadlock within a transaction;
      * a plan of another schema: later it may work. */
@@ -111,7 +111,7 @@ describe(request_t *rq, statement_t *statement)
     if (statement_describe(statement, pg, why, sizeof(why)) != 0) {
         call_free(call);
         PQclear(pg);
-        log_error("statement %s: %s", label, why);
+        log_error("statement %.200s: %s", label, why);
         rq_raise(rq, 500, "database_error", "a statement does not fit");
     }
     call_free(call);
@@ -150,7 +150,7 @@ result_of(request_t *rq, call_t *call)
             return result_new(rq->arena, pg, shape);
         }
         PQclear(pg);
-        log_error("statement %s: %s", label, why);
+        log_error("statement %.200s: %s", label, why);
         rq_raise(rq, 500, "database_error", "a statement does not fit");
     }
     call_free(call);
@@ -186,7 +186,7 @@ execute(request_t *rq, statement_t *statement, int read,
             return refused_result(rq, DB_CHECK, NULL, "integer out of range",
                                   NULL);
         }
-        log_error("statement %s: %s", statement->label, why);
+        log_error("statement %.200s: %s", statement->label, why);
         rq_raise(rq, 500, "database_error", "a statement does not fit");
     }
     if (changes) {

@@ -169,6 +169,8 @@ struct connection_s {
     uint64_t group_since;        /* loop time when the first group in the
                                     FIFO became the first */
     uint64_t cancel_until;       /* sequences that a cancel may have hit */
+    uint64_t first_cancel_at;    /* of the first group; 0: none */
+    uint64_t cancelled_at;       /* last */
     int cancelling;
     uint64_t connected_at;
     int flushing;                /* bytes wait for the socket */
@@ -182,6 +184,8 @@ struct connection_s {
     int returning;               /* free again once the FIFO is empty */
 };
 
+/* Begins to connect (connect.c). Returns owned; NULL without memory. */
+PGconn *connect_start(const group_t *group);
 void connections_init(void);
 void connections_close(void);
 void connection_init(connection_t *connection, group_t *group);

@@ -16,10 +16,7 @@
 
 #include "internal.h"
 
-#include "workers/runtime/log.h"
-
 #include <stdio.h>
-#include <stdlib.h>
 
 static void
 fifo_push(connection_t *connection, call_t *call)
@@ -311,6 +308,7 @@ sync_done(connection_t *connection)
 
     call_free(fifo_pop(connection));
     connection->group_since = uv_now(db.loop);
+    connection->first_cancel_at = connection->cancelled_at = 0;
     while ((call = TAILQ_FIRST(&connection->held)) != NULL) {
         TAILQ_REMOVE(&connection->held, call, link);
         settle(connection, call);
@@ -442,106 +440,7 @@ pipeline_break(connection_t *connection)
 {
     connection->depth = 0;
     connection->unsynced = 0;
+    connection->first_cancel_at = connection->cancelled_at = 0;
     break_list(connection, &connection->held);
     break_list(connection, &connection->fifo);
-}
-
-/* ---- cancelling ---- */
-
-typedef struct {
-    uv_work_t work;
-    PGcancel *cancel;
-    connection_t *connection;
-    unsigned incarnation;
-} cancel_t;
-
-/* PQcancel connects and waits for the server: on a thread, and one at a
- * time, so that a server that does not answer takes one thread only. */
-static int cancels_running;
-
-static void
-cancel_work(uv_work_t *work)
-{
-    cancel_t *cancel = (cancel_t *) work;
-    char error[256];
-
-    PQcancel(cancel->cancel, error, sizeof(error));
-}
-
-static void
-cancel_done(uv_work_t *work, int status)
-{
-    cancel_t *cancel = (cancel_t *) work;
-    connection_t *connection = cancel->connection;
-
-    (void) status;
-    if (connection->incarnation == cancel->incarnation) {
-        connection->cancelling = 0;
-        connection->cancel_until = connection->sequence;
-    }
-    PQfreeCancel(cancel->cancel);
-    free(cancel);
-    cancels_running--;
-    db.closing--;
-    db_closed();
-}
-
-void
-pipeline_cancel(connection_t *connection)
-{
-    cancel_t *cancel;
-
-    if (cancels_running > 0 || connection->cancelling
-        || !connection_usable(connection)) {
-        return;
-    }
-    cancel = calloc(1, sizeof(*cancel));
-    if (cancel == NULL
-        || (cancel->cancel = PQgetCancel(connection->pg)) == NULL) {
-        free(cancel);
-        return;
-    }
-    cancel->connection = connection;
-    cancel->incarnation = connection->incarnation;
-    if (uv_queue_work(db.loop, &cancel->work, cancel_work, cancel_done)
-        != 0) {
-        PQfreeCancel(cancel->cancel);
-        free(cancel);
-        return;
-    }
-    cancels_running++;
-    db.closing++;
-    connection->cancelling = 1;
-    /* Whatever is on the connection until it is done may be hit. */
-    connection->cancel_until = UINT64_MAX;
-}
-
-/* A cancel costs the server a process; most statements end before. */
-#define CANCEL_AFTER_MS 50
-
-/* Which statement of a group runs cannot be seen, for the server keeps small
- * results until the sync. So a cancel is for the group; those in it that are
- * still wanted are sent again, each alone. */
-int
-pipeline_sweep(connection_t *connection, uint64_t now)
-{
-    int first = 1, abandoned = 0;
-    call_t *call;
-
-    if (!connection_usable(connection)) {
-        return 0;
-    }
-    TAILQ_FOREACH(call, &connection->fifo, link) {
-        if (call->abandoned) {
-            abandoned = 1;
-            if (first && now - connection->group_since >= CANCEL_AFTER_MS) {
-                pipeline_cancel(connection);
-                break;
-            }
-        }
-        if (call->kind == CALL_SYNC) {
-            first = 0;
-        }
-    }
-    return abandoned;
 }

@@ -222,7 +222,8 @@ statement_composed(slice_t text)
     if (statement == NULL) {
         return NULL;
     }
-    statement_set(statement, "composed", text.data, text.len);
+    statement_set(statement, NULL, text.data, text.len);
+    statement->label = statement->text;  /* has no values in it */
     statement->hash = hash;
     statement->chain = registry.buckets[hash % BUCKETS];
     registry.buckets[hash % BUCKETS] = statement;
