@@ -99,7 +99,7 @@ analyze cell0.projects;
 SQL
     my $rss = rss();
     my $s = connection();
-    setsockopt $s, SOL_SOCKET, SO_RCVBUF, pack('i', 8192);
+    setsockopt $s, SOL_SOCKET, SO_RCVBUF, pack('i', 65536);
     print $s "GET /api/v1/projects HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer $token\r\nAccept: application/x-ndjson\r\nConnection: close\r\n\r\n";
     my $text = '';
     others('slow reader', sub {
