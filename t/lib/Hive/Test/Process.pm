@@ -110,7 +110,14 @@ sub table {
 # Pids of the running children of a process, ascending.
 sub children {
     my ($parent) = @_;
-    return sort { $a <=> $b } map { $_->[0] } grep { $_->[1] == $parent && $_->[2] ne 'Z' } table();
+    my @pids = sort { $a <=> $b } map { $_->[0] } grep { $_->[1] == $parent && $_->[2] ne 'Z' } table();
+    return @pids;
+}
+
+# Those of the pids that run: a zombie does not.
+sub running {
+    my %state = map { $_->[0] => $_->[2] } table();
+    return grep { ($state{$_} // 'Z') ne 'Z' } @_;
 }
 
 sub descendants {
