@@ -26,6 +26,7 @@
 
 #include <zmq.h>
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -137,16 +138,26 @@ command(slice_t query, const char *name, long fallback)
 
 /* ---- sending ---- */
 
+static int
+send_part(const void *data, size_t len, int flags)
+{
+    int rc;
+
+    do {
+        rc = zmq_send(fake.socket, data, len, flags | ZMQ_DONTWAIT);
+    } while (rc < 0 && zmq_errno() == EINTR);
+    return rc;
+}
+
 static void
 send_message(module_t *module, const void *data, size_t len)
 {
-    if (zmq_send(fake.socket, module->identity, module->identity_len,
-            ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0) {
+    if (send_part(module->identity, module->identity_len, ZMQ_SNDMORE) < 0) {
         module->stopped = 1;
         module->heard = 0;
         return;
     }
-    zmq_send(fake.socket, data, len, ZMQ_DONTWAIT);
+    send_part(data, len, 0);
 }
 
 static void
@@ -509,6 +520,18 @@ find_module(const void *identity, size_t len)
 }
 
 static int
+receive_part(zmq_msg_t *part)
+{
+    int rc;
+
+    zmq_msg_init(part);
+    do {
+        rc = zmq_msg_recv(part, fake.socket, ZMQ_DONTWAIT);
+    } while (rc < 0 && zmq_errno() == EINTR);
+    return rc;
+}
+
+static int
 receive(void)
 {
     zmq_msg_t identity, message;
@@ -516,12 +539,10 @@ receive(void)
     wire_reader_t reader;
     wire_record_t record;
 
-    zmq_msg_init(&identity);
-    if (zmq_msg_recv(&identity, fake.socket, ZMQ_DONTWAIT) < 0) {
+    if (receive_part(&identity) < 0) {
         return 0;
     }
-    zmq_msg_init(&message);
-    zmq_msg_recv(&message, fake.socket, ZMQ_DONTWAIT);
+    receive_part(&message);
 
     module = find_module(zmq_msg_data(&identity), zmq_msg_size(&identity));
     module->heard = now_ms();
