@@ -153,16 +153,33 @@ sub run_command {
     return $text;
 }
 
-# The better of two tries by a figure: a machine shared with others is only
-# ever slower than it is.
-sub best {
-    my ($tries, $figure, $fn) = @_;
-    my $best;
+# Runs each of the named subs `tries` times, in turn, and returns the better
+# try of each by rps: a machine shared with others is only ever slower than
+# it is, and what is compared should meet the same weather.
+sub in_turn {
+    my ($tries, %subs) = @_;
+    my %best;
     for (1 .. $tries) {
-        my $r = $fn->();
-        $best = $r if !$best || $r->{$figure} > $best->{$figure};
+        for my $name (sort keys %subs) {
+            my $r = $subs{$name}->();
+            $best{$name} = $r if !$best{$name} || $r->{rps} > $best{$name}{rps};
+        }
     }
-    return $best;
+    return \%best;
+}
+
+# Waits until the rest of the machine is quiet (a second below `percent`
+# busy), for so many seconds at most; says so when it is not.
+sub wait_quiet {
+    my ($percent, $seconds) = @_;
+    for (1 .. $seconds) {
+        my ($b0, $a0) = machine();
+        select undef, undef, undef, 1;
+        my ($b1, $a1) = machine();
+        return 1 if 100 * ($b1 - $b0) <= $percent * ($a1 - $a0);
+    }
+    progress("the machine is busy with something else: figures will be worse than they are");
+    return 0;
 }
 
 # ---- rows ----

@@ -127,20 +127,20 @@ return sub {
     my %file = map { $_ => Bench::write_requests(@{ $requests{$_} }) } keys %requests;
     my $load = sub {
         my ($what, %more) = @_;
-        return Bench::best(2, 'rps', sub { Bench::load(base => $base, file => $file{$what}, seconds => $seconds,
-            warm => 1, pids => \%pids, expect => $what eq 'create' ? 201 : 200, %more) });
+        return Bench::load(base => $base, file => $file{$what}, seconds => $seconds, warm => 1, pids => \%pids,
+            expect => $what eq 'create' ? 201 : 200, %more);
     };
     my $errors = 0;
     my $bad = sub { my ($name, $r) = @_; $errors += $r->{errors}; return $r->{errors} ? "$r->{errors} errors (status $r->{error_status})" : '' };
 
+    Bench::wait_quiet(15, 30);
     Bench::heading(sprintf 'foundation: %d users, %d projects, %d s a figure, 64 connections', $users, $n, $seconds);
     my $rest_nginx = rss($hive->nginx_pids);
     my $rest_worker = rss($hive->worker_pids);
 
     if ($want->('health whoami')) {
-        my $plain = $load->('plain');
-        my $health = $load->('health');
-        my $whoami = $load->('whoami');
+        my $r = Bench::in_turn(3, map { my $what = $_; $what => sub { $load->($what) } } qw(plain health whoami));
+        my ($plain, $health, $whoami) = @$r{qw(plain health whoami)};
         Bench::row('return 200, nginx itself', $plain->{rps}, '/s', undef, undef, $bad->('plain', $plain));
         Bench::row('health / return 200', $health->{rps} / $plain->{rps}, 'ratio', 0.9, 'min', sprintf('%.0f/s %s', $health->{rps}, $bad->('health', $health)));
         Bench::row('whoami / return 200', $whoami->{rps} / $plain->{rps}, 'ratio', 0.6, 'min', sprintf('%.0f/s %s', $whoami->{rps}, $bad->('whoami', $whoami)));
@@ -148,9 +148,11 @@ return sub {
 
     my ($read, $list, $create);
     if ($want->('project read')) {
-        my $bare = Bench::best(2, 'rps', sub { Bench::pgbench(%pg, seconds => $seconds, script => $random_project
-            . with_params($hive->statement('project_get'), $user_sql, $project_sql)) });
-        $read = $load->('project');
+        my $r = Bench::in_turn(3, read => sub { $load->('project') },
+            bare => sub { Bench::pgbench(%pg, seconds => $seconds, script => $random_project
+                . with_params($hive->statement('project_get'), $user_sql, $project_sql)) });
+        my $bare = $r->{bare};
+        $read = $r->{read};
         Bench::row('pgbench, project by id, 16 clients', $bare->{rps}, '/s', undef, undef, sprintf 'Postgres %.1f us', $bare->{cpu});
         Bench::row('project read / pgbench', $read->{rps} / $bare->{rps}, 'ratio', 0.45, 'min', sprintf('%.0f/s %s', $read->{rps}, $bad->('project', $read)));
         Bench::row('project read p99 / p50', $read->{p99} / $read->{p50}, 'ratio', 10, 'max', sprintf 'p50 %.2f ms, p99 %.2f ms', $read->{p50}, $read->{p99});
@@ -158,21 +160,24 @@ return sub {
             sprintf 'nginx %.1f, worker %.1f; client %.1f; other %.0f %%', $read->{cpu}{nginx}, $read->{cpu}{worker}, $read->{client}, $read->{other});
         Bench::row('project read CPU, Postgres', $read->{cpu}{postgres}, 'us', 12, 'max');
 
-        my $one = Bench::pgbench(%pg, seconds => 3, clients => 1, script => $random_project
-            . with_params($hive->statement('project_get'), $user_sql, $project_sql));
-        my $alone = $load->('project', connections => 1, seconds => 3);
+        $r = Bench::in_turn(2, alone => sub { $load->('project', connections => 1, seconds => 3) },
+            one => sub { Bench::pgbench(%pg, seconds => 3, clients => 1, script => $random_project
+                . with_params($hive->statement('project_get'), $user_sql, $project_sql)) });
+        my ($one, $alone) = @$r{qw(one alone)};
         Bench::row('one connection: request less bare query', $alone->{p50} - $one->{latency}, 'ms', 0.4, 'max',
             sprintf 'request p50 %.3f ms, query %.3f ms', $alone->{p50}, $one->{latency});
     }
     if ($want->('list')) {
-        $list = $load->('list');
+        $list = Bench::in_turn(2, list => sub { $load->('list') })->{list};
         Bench::row('list of 20', $list->{rps}, '/s', undef, undef, sprintf('%.0f bytes; nginx %.1f, worker %.1f, Postgres %.1f us %s',
             $list->{body}, @{ $list->{cpu} }{qw(nginx worker postgres)}, $bad->('list', $list)));
     }
     if ($want->('create')) {
         my $statement = $random_project . create_statement($auth->(1));
-        my $bare = Bench::best(2, 'rps', sub { Bench::pgbench(%pg, seconds => $seconds, script => $statement) });
-        $create = $load->('create');
+        my $r = Bench::in_turn(2, create => sub { $load->('create') },
+            bare => sub { Bench::pgbench(%pg, seconds => $seconds, script => $statement) });
+        my $bare = $r->{bare};
+        $create = $r->{create};
         Bench::row('pgbench, insert with event, 16 clients', $bare->{rps}, '/s', undef, undef, '');
         Bench::row('create / pgbench', $create->{rps} / $bare->{rps}, 'ratio', 0.6, 'min', sprintf('%.0f/s %s', $create->{rps}, $bad->('create', $create)));
     }
@@ -185,8 +190,8 @@ return sub {
             my $p = Peers::start($name);
             for my $endpoint ($name eq 'fastify' ? qw(project tasks create) : qw(project)) {
                 my $file = Bench::write_requests(Peers::requests($endpoint, 8192));
-                $peer{$name}{$endpoint} = Bench::best(2, 'rps', sub { Bench::load(base => $p->{base}, file => $file, seconds => $seconds,
-                    warm => 2, pids => $p->{pids}, expect => $endpoint eq 'create' ? 201 : 200) });
+                $peer{$name}{$endpoint} = Bench::in_turn(2, it => sub { Bench::load(base => $p->{base}, file => $file, seconds => $seconds,
+                    warm => 2, pids => $p->{pids}, expect => $endpoint eq 'create' ? 201 : 200) })->{it};
             }
             Peers::stop($name);
         }
