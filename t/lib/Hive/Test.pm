@@ -243,6 +243,17 @@ sub wait_ready {
     die 'not ready: ' . ($answer ? $answer->body : '') . "\n" . $self->log_tail('worker') . $self->log_tail('nginx');
 }
 
+# Waits until every nginx worker can send to every worker process: after one
+# was killed, until its successor serves.
+sub wait_up {
+    my ($self, $seconds) = @_;
+    return $self->wait_for($seconds // 20, sub {
+        my $all = $self->metrics;
+        my @up = map { $all->{$_} } grep { /^hive_workers_up\{/ } keys %$all;
+        return @up == $self->{nginx_workers} && !grep { $_ != $self->{workers} } @up;
+    });
+}
+
 # Stops everything, and fails the test for whatever was wrong.
 sub stop {
     my ($self) = @_;
