@@ -160,7 +160,7 @@ Hive is up:  $URL
     state    $VAR (./dev status, ./dev logs, ./dev psql)
 
 END
-    [ -z "$link" ] || printf '%s\n\n' "$link"
+    [ -z "$link" ] || printf 'Make the first administrator (this link works once, for 24 hours):\n    %s\n\n' "$link"
     cat <<END
 Try it:
     curl $URL/api/v1/auth/register -H 'Content-Type: application/json' \\
