@@ -77,13 +77,15 @@ test_sweep() {
     rm -rf "$TEST_DIR"
 }
 
-# Processes write their counts where they may (they run as several users,
-# and the checkout may be closed to them); afterwards the counts are put
-# beside the objects that gcovr reads.
+# Processes write their counts where all of them may (they run as several
+# users, add to the same files, and the checkout may be closed to them);
+# afterwards the counts are put beside the objects that gcovr reads.
 coverage_begin() {
+    umask 000
     find "$TOP/build-cov" -name '*.gcda' -delete
-    mkdir -m 1777 "$TEST_DIR/gcov"
-    chmod 1777 "$TEST_DIR/gcov"
+    (cd "$TOP" && find build-cov -type d) | while read -r dir; do
+        mkdir -p "$TEST_DIR/gcov$TOP/$dir"
+    done
     export HIVE_BUILD=build-cov GCOV_PREFIX="$TEST_DIR/gcov"
 }
 
