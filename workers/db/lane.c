@@ -1,7 +1,10 @@
 /* lane.c: which connection a call takes, and the queue when none has room.
  *
- * Read lanes are filled evenly and deeply: what is sent in one turn of the
- * loop shares one sync. A write lane has one statement at a time, since the
+ * Read lanes are filled deeply, the first one first: what is sent in one turn
+ * of the loop shares one sync, and the fewer backends share the work the less
+ * each statement costs. The next lane helps out once the statements at the
+ * head of this one have taken a while, so that a slow list holds up nobody. A
+ * write lane has one statement at a time, since the
  * next would wait behind its locks; there are several so that commits share
  * the log's flush. A transaction has its connection to itself.
  *
@@ -14,6 +17,7 @@
 
 #define UNCONNECTED_MAX_MS 2000
 #define ATTEMPTS_MAX 8
+#define READ_SLOW_MS 2
 
 static connection_t *
 least_busy(const group_t *group)
@@ -36,6 +40,26 @@ least_busy(const group_t *group)
     return best;
 }
 
+/* The first read lane whose oldest statements have not been out for long. */
+static connection_t *
+first_swift(const group_t *group)
+{
+    uint64_t now = uv_now(db.loop);
+    unsigned i;
+
+    for (i = 0; i < group->count; i++) {
+        connection_t *connection = &group->connections[i];
+
+        if (connection_usable(connection) && !connection->dying
+            && connection->depth < group->depth_max
+            && (connection->depth == 0
+                || now < connection->group_since + READ_SLOW_MS)) {
+            return connection;
+        }
+    }
+    return NULL;
+}
+
 /* A write sent into a connection that is already closed has an unknown
  * outcome; a look at the socket first keeps that rare. */
 static connection_t *
@@ -43,10 +67,13 @@ lane_pick(const group_t *group)
 {
     connection_t *connection;
 
+    if (group == &db.groups[GROUP_READ]) {
+        connection = first_swift(group);
+        return connection != NULL ? connection : least_busy(group);
+    }
     do {
         connection = least_busy(group);
     } while (connection != NULL && connection->depth == 0
-             && group != &db.groups[GROUP_READ]
              && !connection_alive(connection));
     return connection;
 }

@@ -146,7 +146,7 @@ sub write_nginx {
     }
     $text =~ s/^    server \{/($self->{http} \/\/ '') . "\n    server {"/me;
     $text =~ s/^        location \/ \{/($self->{server} \/\/ '') . "\n        location \/ {"/me;
-    my $return = 'location = /return200 { access_log off; default_type application/json; '
+    my $return = 'location = /return200 { default_type application/json; '
         . q(return 200 '{"status":"ok","version":"0.1.0","workers":2,"ready":2}'; });
     $text =~ s/^        location \/ \{/        $return\n\n        location \/ {/m if $self->{bench};
     my $main = $self->{main} // '';
