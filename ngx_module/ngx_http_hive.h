@@ -157,7 +157,7 @@ struct ngx_http_hive_peer_s {
     unsigned                    up:1;           /* has been heard lately */
     unsigned                    ready:1;
     unsigned                    draining:1;
-    unsigned                    stopped:1;      /* has been told STOP */
+    unsigned                    stopped:1;      /* gets nothing more */
     unsigned                    foreign:1;      /* speaks another version */
 };
 
@@ -367,6 +367,9 @@ void ngx_http_hive_peers_exit(ngx_http_hive_main_conf_t *hmcf);
 /* The peer to send to; NULL with *full set when those that live are full. */
 ngx_http_hive_peer_t *ngx_http_hive_choose(ngx_http_hive_peers_t *peers,
     ngx_uint_t *full);
+
+/* Tells it that we live, and that it may stop when it is done with us. */
+void ngx_http_hive_ping(ngx_http_hive_peer_t *peer);
 
 /* Its batch will leave in this turn of the event loop. */
 void ngx_http_hive_peer_dirty(ngx_http_hive_peer_t *peer);

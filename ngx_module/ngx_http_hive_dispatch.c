@@ -520,6 +520,10 @@ ngx_http_hive_release(ngx_http_hive_ctx_t *ctx)
     peer->in_flight--;
     peers->in_flight--;
     peers->conf->counters->in_flight = peers->in_flight;
+
+    if (peer->stopped && peer->in_flight == 0) {
+        ngx_http_hive_ping(peer);
+    }
 }
 
 

@@ -39,7 +39,6 @@ static void ngx_http_hive_connected(ngx_http_hive_peer_t *peer,
     ngx_uint_t connected);
 static void ngx_http_hive_down(ngx_http_hive_peer_t *peer, const char *reason,
     ngx_uint_t cancel);
-static void ngx_http_hive_ping(ngx_http_hive_peer_t *peer);
 static void ngx_http_hive_flush_handler(ngx_event_t *ev);
 static ngx_int_t ngx_http_hive_send_batch(ngx_http_hive_peer_t *peer);
 static void ngx_http_hive_free_batch(void *data, void *hint);
@@ -417,7 +416,7 @@ ngx_http_hive_choose(ngx_http_hive_peers_t *peers, ngx_uint_t *full)
 
         peer = &peers->peer[n];
 
-        /* one that drains is told STOP when there is another, not before */
+        /* one that drains is left alone when there is another, not before */
 
         if (!peer->up || peer->stopped) {
             continue;
@@ -808,9 +807,9 @@ ngx_http_hive_facts(ngx_http_hive_peer_t *peer, slice_t facts)
 
 
 /*
- * A worker that drains is told that nothing more will come, but while no
- * other one is up it goes on being used for a moment: in a reload of the
- * workers the connections to the new ones may still be on their way.
+ * A worker that drains gets nothing more, but while no other one is up it
+ * goes on being used for a moment: in a reload of the workers the connections
+ * to the new ones may still be on their way.
  */
 static void
 ngx_http_hive_handover(ngx_http_hive_peers_t *peers)
@@ -843,15 +842,23 @@ ngx_http_hive_handover(ngx_http_hive_peers_t *peers)
 }
 
 
-static void
+/*
+ * STOP lets the worker close the connection, and with ZMQ_IMMEDIATE replies
+ * that have arrived but were not read are dropped when a connection closes:
+ * so it waits until there is none to come.
+ */
+void
 ngx_http_hive_ping(ngx_http_hive_peer_t *peer)
 {
+    uint8_t  flags;
+
     if (!peer->connected) {
         return;
     }
 
-    if (wire_put_ping(&peer->out, peer->stopped ? WIRE_PING_STOP : 0,
-                      peer->peers->incarnation)
+    flags = (peer->stopped && peer->in_flight == 0) ? WIRE_PING_STOP : 0;
+
+    if (wire_put_ping(&peer->out, flags, peer->peers->incarnation)
         == WIRE_OK)
     {
         ngx_http_hive_peer_dirty(peer);
