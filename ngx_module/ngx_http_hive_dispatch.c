@@ -56,7 +56,7 @@ ngx_http_hive_dispatch(ngx_http_hive_ctx_t *ctx)
 
     rc = ngx_http_hive_hold(ctx);
 
-    if (rc != NGX_OK) {
+    if (rc != NGX_DONE) {
 
         /* sending what is left may outlast the deadline */
 
@@ -117,7 +117,7 @@ ngx_http_hive_set_deadline(ngx_http_hive_ctx_t *ctx)
 }
 
 
-/* NGX_OK: it is held; otherwise what to finalize the request with. */
+/* NGX_DONE: it is held; otherwise what to finalize the request with. */
 static ngx_int_t
 ngx_http_hive_send_request(ngx_http_hive_ctx_t *ctx,
     ngx_http_hive_peers_t *peers)
@@ -144,7 +144,7 @@ ngx_http_hive_send_request(ngx_http_hive_ctx_t *ctx,
 
     rc = ngx_http_hive_put_request(ctx, peer);
 
-    if (rc != NGX_OK) {
+    if (rc != NGX_DONE) {
         return rc;
     }
 
@@ -163,7 +163,7 @@ ngx_http_hive_send_request(ngx_http_hive_ctx_t *ctx,
 
     ngx_http_hive_peer_dirty(peer);
 
-    return NGX_OK;
+    return NGX_DONE;
 }
 
 
@@ -284,7 +284,7 @@ ngx_http_hive_put_request(ngx_http_hive_ctx_t *ctx, ngx_http_hive_peer_t *peer)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    return NGX_OK;
+    return NGX_DONE;
 }
 
 
@@ -415,7 +415,7 @@ ngx_http_hive_wait(ngx_http_hive_ctx_t *ctx, ngx_http_hive_peers_t *peers)
     peers->nwaiting++;
     peers->conf->counters->waiting = peers->nwaiting;
 
-    return NGX_OK;
+    return NGX_DONE;
 }
 
 
@@ -442,7 +442,7 @@ ngx_http_hive_dispatch_waiting(ngx_http_hive_peers_t *peers)
 
         rc = ngx_http_hive_send_request(ctx, peers);
 
-        if (rc != NGX_OK) {
+        if (rc != NGX_DONE) {
             ngx_http_hive_end(ctx, rc);
         }
     }
@@ -625,7 +625,7 @@ ngx_http_hive_lost(ngx_http_hive_ctx_t *ctx)
 
     rc = ngx_http_hive_send_request(ctx, hmcf->peers);
 
-    if (rc != NGX_OK) {
+    if (rc != NGX_DONE) {
         ngx_http_hive_end(ctx, rc);
     }
 }
