@@ -59,6 +59,7 @@ ngx_http_hive_chunk(ngx_http_hive_ctx_t *ctx, wire_record_t *record)
 void
 ngx_http_hive_stream_end(ngx_http_hive_ctx_t *ctx, wire_record_t *record)
 {
+    ngx_event_t         *wev;
     ngx_http_request_t  *r;
 
     r = ctx->request;
@@ -75,8 +76,10 @@ ngx_http_hive_stream_end(ngx_http_hive_ctx_t *ctx, wire_record_t *record)
         return;
     }
 
-    if (r->connection->write->timer_set) {
-        ngx_del_timer(r->connection->write);
+    wev = r->connection->write;
+
+    if (wev->timer_set && !wev->delayed) {
+        ngx_del_timer(wev);
     }
 
     r->write_event_handler = ngx_http_request_empty_handler;
