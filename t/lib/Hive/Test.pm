@@ -243,14 +243,19 @@ sub wait_ready {
     die 'not ready: ' . ($answer ? $answer->body : '') . "\n" . $self->log_tail('worker') . $self->log_tail('nginx');
 }
 
-# Waits until every nginx worker can send to every worker process: after one
-# was killed, until its successor serves.
+# Waits until every nginx worker has heard every worker process that runs:
+# after one was killed, until its successor serves.
 sub wait_up {
     my ($self, $seconds) = @_;
     return $self->wait_for($seconds // 20, sub {
-        my $all = $self->metrics;
-        my @up = map { $all->{$_} } grep { /^hive_workers_up\{/ } keys %$all;
-        return @up == $self->{nginx_workers} && !grep { $_ != $self->{workers} } @up;
+        my @workers = $self->worker_pids;
+        my %nginx = map { $_ => 1 } $self->nginx_pids;
+        return 0 unless @workers == $self->{workers} && keys %nginx == $self->{nginx_workers};
+        my %heard;
+        for (split /\n/, $self->log('nginx')) {
+            $heard{$2}{$1} = 1 if /\[\w+\] (\d+)#.*\(process (\d+)\) is up/ && $nginx{$1};
+        }
+        return !grep { keys %{ $heard{$_} // {} } != keys %nginx } @workers;
     });
 }
 
@@ -457,11 +462,13 @@ sub backend_pids {
     return split /\n/, $self->psql("select pid from pg_stat_activity where usename = 'hive' order by pid");
 }
 
-# Signals one worker process (the first, or that one) and returns its pid.
+# Signals one worker process (the first, or that one) and returns its pid,
+# after KILL once it is gone.
 sub kill_worker {
     my ($self, $signal, $pid) = @_;
     $pid //= ($self->worker_pids)[0];
     kill $signal, $pid or croak "kill $signal $pid: $!";
+    $self->wait_for(5, sub { !Hive::Test::Process::running($pid) }) if $signal eq 'KILL';
     return $pid;
 }
 
