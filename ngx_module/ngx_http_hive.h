@@ -6,7 +6,9 @@
  * ngx_http_hive_handler.c    content handler: from a request to its operation
  * ngx_http_hive_token.c      bearer tokens and the cache of verified ones
  * ngx_http_hive_dispatch.c   held requests: sending, resending, ending them
- * ngx_http_hive_peers.c      the worker processes: sockets, batches, heartbeats
+ * ngx_http_hive_request.c    from a request to its record on the wire
+ * ngx_http_hive_peers.c      the worker processes: sockets and batches
+ * ngx_http_hive_beat.c       heartbeats, and which peer a request goes to
  * ngx_http_hive_reply.c      from a reply record to an HTTP response
  * ngx_http_hive_stream.c     streamed replies with credit
  * ngx_http_hive_problem.c    RFC 9457 documents, header and body filters
@@ -14,6 +16,7 @@
  * ngx_http_hive_counters.c   shared memory: a slot of counters per process
  * ngx_http_hive_metrics.c    /metrics, the Prometheus text of them
  * ngx_http_hive_variables.c  what the access log may show
+ * ngx_http_hive_random.c     numbers for ids
  */
 
 
@@ -298,19 +301,29 @@ ngx_int_t ngx_http_hive_handler(ngx_http_request_t *r);
 /* The request's context, made at first use; NULL: out of memory. */
 ngx_http_hive_ctx_t *ngx_http_hive_get_ctx(ngx_http_request_t *r);
 
-/* A header the client sent, by lower-case name; NULL: absent. */
-ngx_table_elt_t *ngx_http_hive_header_in(ngx_http_request_t *r, char *name,
-    size_t len);
-
-/* Sets trace_id from traceparent, or from the request's id, and span_id. */
-void ngx_http_hive_trace(ngx_http_request_t *r, ngx_http_hive_ctx_t *ctx);
-
 uint64_t ngx_http_hive_random(void);
 uint64_t ngx_http_hive_usec(void);
 
 ngx_int_t ngx_http_hive_request_body_filter(ngx_http_request_t *r,
     ngx_chain_t *in);
 extern ngx_http_request_body_filter_pt  ngx_http_hive_next_request_body_filter;
+
+
+/* ---- requests on the wire ---- */
+
+/*
+ * Appends the request to the peer's batch under ctx->id. NGX_DONE: it is
+ * there; otherwise what to finalize it with.
+ */
+ngx_int_t ngx_http_hive_put_request(ngx_http_hive_ctx_t *ctx,
+    ngx_http_hive_peer_t *peer);
+
+/* A header the client sent, by lower-case name; NULL: absent. */
+ngx_table_elt_t *ngx_http_hive_header_in(ngx_http_request_t *r, char *name,
+    size_t len);
+
+/* Sets trace_id from traceparent, or from the request's id, and span_id. */
+void ngx_http_hive_trace(ngx_http_request_t *r, ngx_http_hive_ctx_t *ctx);
 
 
 /* ---- tokens ---- */
@@ -364,15 +377,31 @@ ngx_int_t ngx_http_hive_peers_init(ngx_cycle_t *cycle,
     ngx_http_hive_main_conf_t *hmcf);
 void ngx_http_hive_peers_exit(ngx_http_hive_main_conf_t *hmcf);
 
+/* Its batch will leave in this turn of the event loop. */
+void ngx_http_hive_peer_dirty(ngx_http_hive_peer_t *peer);
+
+/* Reads what has arrived. Must follow whatever else is done to its socket. */
+void ngx_http_hive_drain(ngx_http_hive_peer_t *peer);
+
+
+/* ---- heartbeats ---- */
+
 /* The peer to send to; NULL with *full set when those that live are full. */
 ngx_http_hive_peer_t *ngx_http_hive_choose(ngx_http_hive_peers_t *peers,
     ngx_uint_t *full);
 
+/* A message of this peer has arrived. */
+void ngx_http_hive_message(ngx_http_hive_peer_t *peer, void *data, size_t len);
+
+/* Its socket has been found connected or not. */
+void ngx_http_hive_connected(ngx_http_hive_peer_t *peer,
+    ngx_uint_t connected);
+
 /* Tells it that we live, and that it may stop when it is done with us. */
 void ngx_http_hive_ping(ngx_http_hive_peer_t *peer);
 
-/* Its batch will leave in this turn of the event loop. */
-void ngx_http_hive_peer_dirty(ngx_http_hive_peer_t *peer);
+void ngx_http_hive_tick_handler(ngx_event_t *ev);
+void ngx_http_hive_startup_handler(ngx_event_t *ev);
 
 
 /* ---- replies, streams ---- */

@@ -29,7 +29,6 @@ static ngx_int_t ngx_http_hive_json_body(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hive_keep_params(ngx_http_request_t *r,
     ngx_http_hive_ctx_t *ctx, route_match_t *match);
 static void ngx_http_hive_body_handler(ngx_http_request_t *r);
-static ngx_int_t ngx_http_hive_parse_trace(ngx_str_t *value, u_char *id);
 
 
 /* text is decoded into it; there is one request at a time */
@@ -584,115 +583,6 @@ ngx_http_hive_request_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
     }
 
     return ngx_http_hive_next_request_body_filter(r, in);
-}
-
-
-ngx_table_elt_t *
-ngx_http_hive_header_in(ngx_http_request_t *r, char *name, size_t len)
-{
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
-
-    part = &r->headers_in.headers.part;
-    h = part->elts;
-
-    for (i = 0; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return NULL;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].key.len == len
-            && ngx_memcmp(h[i].lowcase_key, name, len) == 0)
-        {
-            return &h[i];
-        }
-    }
-}
-
-
-void
-ngx_http_hive_trace(ngx_http_request_t *r, ngx_http_hive_ctx_t *ctx)
-{
-    uint64_t          span;
-    ngx_table_elt_t  *h;
-
-    if (ctx->traced) {
-        return;
-    }
-
-    ctx->traced = 1;
-
-    h = ngx_http_hive_header_in(r, "traceparent", sizeof("traceparent") - 1);
-
-    if (h == NULL || ngx_http_hive_parse_trace(&h->value, ctx->trace_id)
-                     != NGX_OK)
-    {
-        ngx_memcpy(ctx->trace_id, ctx->request_id, sizeof(ctx->trace_id));
-    }
-
-    span = ngx_http_hive_random();
-    ngx_memcpy(ctx->span_id, &span, sizeof(ctx->span_id));
-}
-
-
-/* W3C Trace Context: version, 32 digits of trace id, 16 of span, flags. */
-static ngx_int_t
-ngx_http_hive_parse_trace(ngx_str_t *value, u_char *id)
-{
-    u_char      c, digit, all;
-    ngx_uint_t  i;
-
-    if (value->len != sizeof("00-0af7651916cd43dd8448eb211c80319c-"
-                             "b7ad6b7169203331-01") - 1
-        || value->data[0] != '0' || value->data[1] != '0')
-    {
-        return NGX_DECLINED;
-    }
-
-    all = 0;
-
-    for (i = 2; i < value->len; i++) {
-        c = value->data[i];
-
-        if (i == 2 || i == 35 || i == 52) {
-            if (c != '-') {
-                return NGX_DECLINED;
-            }
-
-            continue;
-        }
-
-        if (c >= '0' && c <= '9') {
-            digit = c - '0';
-
-        } else if (c >= 'a' && c <= 'f') {
-            digit = c - 'a' + 10;
-
-        } else {
-            return NGX_DECLINED;
-        }
-
-        if (i > 2 && i < 35) {
-            all |= digit;
-
-            if (i % 2) {
-                id[(i - 3) / 2] = digit << 4;
-
-            } else {
-                id[(i - 3) / 2] |= digit;
-            }
-        }
-    }
-
-    return all ? NGX_OK : NGX_DECLINED;
 }
 
 
