@@ -36,7 +36,8 @@
 #define NGX_HTTP_HIVE_ID_LEN        32      /* a request or trace id as hex */
 #define NGX_HTTP_HIVE_MAX_RESENDS   2
 
-#define NGX_HTTP_HIVE_HEARTBEAT     1000    /* ms between two PINGs */
+#define NGX_HTTP_HIVE_TICK          250     /* ms between two looks at peers */
+#define NGX_HTTP_HIVE_HEARTBEAT     1000    /* between two PINGs */
 #define NGX_HTTP_HIVE_SUSPECT       1500    /* silent: chosen last */
 #define NGX_HTTP_HIVE_SILENT        3000    /* silent: out */
 #define NGX_HTTP_HIVE_STARTUP       1000    /* requests wait for a first peer */
@@ -147,6 +148,7 @@ struct ngx_http_hive_peer_s {
     ngx_uint_t                  in_flight;
 
     ngx_msec_t                  heard;
+    ngx_msec_t                  pinged;
     ngx_msec_t                  drain_since;
     uint64_t                    incarnation;
     uint32_t                    pid;

@@ -300,6 +300,8 @@ ngx_http_hive_ping(ngx_http_hive_peer_t *peer)
         return;
     }
 
+    peer->pinged = ngx_current_msec;
+
     flags = (peer->stopped && peer->in_flight == 0) ? WIRE_PING_STOP : 0;
 
     if (wire_put_ping(&peer->out, flags, peer->peers->incarnation)
@@ -376,7 +378,7 @@ ngx_http_hive_tick_handler(ngx_event_t *ev)
 
     peers = ev->data;
 
-    ngx_add_timer(ev, NGX_HTTP_HIVE_HEARTBEAT);
+    ngx_add_timer(ev, NGX_HTTP_HIVE_TICK);
 
     /* when it was us who stood still, nobody else is to blame */
 
@@ -400,7 +402,11 @@ ngx_http_hive_tick_handler(ngx_event_t *ev)
             ngx_http_hive_down(peer, "silent", 1);
         }
 
-        ngx_http_hive_ping(peer);
+        if (ngx_current_msec - peer->pinged
+            > NGX_HTTP_HIVE_HEARTBEAT - NGX_HTTP_HIVE_TICK)
+        {
+            ngx_http_hive_ping(peer);
+        }
     }
 
     ngx_http_hive_handover(peers);

@@ -148,7 +148,7 @@ ngx_http_hive_peers_init(ngx_cycle_t *cycle, ngx_http_hive_main_conf_t *hmcf)
     peers->tick.log = cycle->log;
     peers->tick.cancelable = 1;
 
-    ngx_add_timer(&peers->tick, NGX_HTTP_HIVE_HEARTBEAT);
+    ngx_add_timer(&peers->tick, NGX_HTTP_HIVE_TICK);
 
     peers->startup.handler = ngx_http_hive_startup_handler;
     peers->startup.data = peers;
