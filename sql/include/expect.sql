@@ -2,6 +2,7 @@
 -- A relation is described as lines of text: columns, constraints, indexes,
 -- storage options, what the role hive may do. pg_temp.expect(relation, lines)
 -- raises the lines that are missing; what later changes add does not matter.
+-- pg_temp.expect_domain(schema, name, type, check) does so for a domain.
 -- Temporary functions: sqitch rolls a verify back.
 
 set local search_path = pg_catalog, pg_temp;
@@ -59,6 +60,22 @@ begin
 
     if missing is not null then
         raise exception E'% lacks what was deployed:\n%', relation, missing;
+    end if;
+end
+$$;
+
+create function pg_temp.expect_domain(
+    cell text, domain text, base text, expected text)
+returns void language plpgsql as $$
+begin
+    perform from pg_type t
+    join pg_constraint c on c.contypid = t.oid
+    where t.typnamespace = cell::regnamespace and t.typname = domain
+      and format_type(t.typbasetype, t.typtypmod) = base
+      and pg_get_constraintdef(c.oid) = 'CHECK (' || expected || ')';
+    if not found then
+        raise exception 'domain %.% is not % with CHECK (%)', cell, domain,
+            base, expected;
     end if;
 end
 $$;

@@ -3,5 +3,7 @@
 begin;
 
 drop table :"cell".events;
+drop domain :"cell".ordinal;
+drop domain :"cell".identifier;
 
 commit;

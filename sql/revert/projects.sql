@@ -3,5 +3,7 @@
 begin;
 
 drop table :"cell".projects;
+drop domain :"cell".title;
+drop domain :"cell".document;
 
 commit;

@@ -4,15 +4,12 @@ begin;
 
 \ir ../include/expect.sql
 
-select pg_temp.expect(format('%I.events', :'cell'), $$
-    column channel text not null
-    column offset bigint not null
-    column type text not null
+select pg_temp.expect(format('%I.events', :'cell'), replace($$
+    column channel CELL.identifier not null
+    column offset CELL.ordinal not null
+    column type CELL.identifier not null
     column data jsonb not null
     column created_at timestamp with time zone not null now()
-    constraint events_channel_check CHECK (((length(channel) >= 3) AND (length(channel) <= 200)))
-    constraint events_offset_check CHECK (("offset" >= 1))
-    constraint events_type_check CHECK (((length(type) >= 3) AND (length(type) <= 100)))
     constraint events_pkey PRIMARY KEY (channel, "offset")
     index unique events_pkey btree (channel, "offset")
     index events_created_at brin (created_at) WITH (autosummarize='on')
@@ -21,6 +18,9 @@ select pg_temp.expect(format('%I.events', :'cell'), $$
     grant select
     grant insert
     grant delete
-$$);
+$$, 'CELL', :'cell'));
+select pg_temp.expect_domain(:'cell', 'ordinal', 'bigint', '(VALUE >= 1)');
+select pg_temp.expect_domain(:'cell', 'identifier', 'character varying(200)',
+    '(length((VALUE)::text) >= 3)');
 
 rollback;

@@ -113,22 +113,23 @@ select throws_ok(
     format($$insert into projects (id, owner_id, name, description, config)
         values (gen_random_uuid(), '00000000-0000-7000-8000-000000000001',
                 %L, %L, %L)$$, name, description, config),
-    '23514', null, 'not a project: ' || what)
+    state, null, 'not a project: ' || what)
 from (values
-    ('', '', '{}', 'no name'),
-    (repeat('x', 201), '', '{}', 'a long name'),
-    ('x', repeat('x', 10001), '{}', 'a long description'),
-    ('x', '', '[]', 'a list as configuration')
-) as t (name, description, config, what);
+    ('', '', '{}', 'no name', '23514'),
+    (repeat('x', 201), '', '{}', 'a long name', '22001'),
+    ('x', repeat('x', 10001), '{}', 'a long description', '22001'),
+    ('x', '', '[]', 'a list as configuration', '23514')
+) as t (name, description, config, what, state);
 insert into projects (id, owner_id, name, description)
     values (gen_random_uuid(), '00000000-0000-7000-8000-000000000001',
             'Bee hives', 'keeping and counting them');
 select results_eq(
-    $$select name from projects
-      where search @@ websearch_to_tsquery('simple', 'counting hives')$$,
+    $$select name::text from projects
+      where to_tsvector('simple', name || ' ' || description)
+          @@ websearch_to_tsquery('simple', 'counting hives')$$,
     $$values ('Bee hives')$$, 'name and description are searched');
 select results_eq(
-    $$select version, event_seq from projects$$,
+    $$select version::bigint, event_seq::bigint from projects$$,
     $$values (1::bigint, 1::bigint)$$, 'versions and offsets begin at 1');
 
 -- the role of the workers

@@ -29,7 +29,8 @@ typedef enum {
 #define FILTERABLE 0x008  /* see below */
 #define SORTABLE   0x010  /* sort=name, sort=-name; needs an index with id
                              behind it; TEXT, ENUM, INT, TIME or UUID */
-#define SEARCHED   0x020  /* in the generated tsvector column `search`: q= */
+#define SEARCHED   0x020  /* q=; the table has a GIN index over
+                             to_tsvector('simple', a || ' ' || b) of these */
 #define NULLABLE   0x040  /* null is a value it takes */
 #define DETAIL     0x080  /* not in lists */
 

@@ -61,17 +61,29 @@ compose_filter(composing_t *composing, const filter_t *filter)
     }
 }
 
-/* The search is as on the web ("two words", or, -not), and its last word may
+/* The searched columns, joined in their order, are what the resource's GIN
+ * index is over. The search is as on the web ("two words", or, -not), and its last word may
  * be the beginning of one, unless it is negated. A sub-select, or a generic
  * plan would parse it for each row. */
 static void
 compose_search(composing_t *composing)
 {
+    const resource_t *resource = composing->list->resource;
+    const char *between = "";
+
     if (composing->list->search.data == NULL) {
         return;
     }
+    buf_puts(composing->text, " and to_tsvector('simple', ");
+    for (size_t i = 0; i < resource->ncolumns; i++) {
+        if (resource->columns[i].flags & SEARCHED) {
+            buf_printf(composing->text, "%st.%s", between,
+                resource->columns[i].name);
+            between = " || ' ' || ";
+        }
+    }
     buf_printf(composing->text,
-        " and t.search @@ (select regexp_replace("
+        ") @@ (select regexp_replace("
         "websearch_to_tsquery('simple', $%zu::text)::text, "
         "'(^|[ (])(''[^'']+'')$', '\\1\\2:*')::tsquery)",
         add_value(composing, value_text(composing->list->search)));
