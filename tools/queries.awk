@@ -13,7 +13,7 @@ function flush_statement() {
     if (text == "") bad(name " has no statement")
     names[++count] = name
     texts[count] = text
-    reads[count] = read
+    lanes[count] = lane
     name = ""
 }
 
@@ -34,10 +34,12 @@ function quote(s) {
     flush_statement()
     if ($3 !~ /^[a-z][a-z0-9_]*$/) bad("not a statement name: " $3)
     if ($3 in seen) bad("second statement named " $3)
-    if (NF > 3 && $4 != "(read)") bad("only (read) may follow a name")
+    if (NF > 3 && $4 != "(read)" && $4 != "(insert)")
+        bad("only (read) or (insert) may follow a name")
     name = $3
     seen[name] = 1
-    read = ($4 == "(read)")
+    lane = $4 == "(read)" ? "LANE_READ" : $4 == "(insert)" ? "LANE_INSERT" \
+        : "LANE_WRITE"
     text = ""
     next
 }
@@ -62,15 +64,16 @@ END {
         print "typedef enum {"
         for (i = 1; i <= count; i++) print "    Q_" toupper(names[i]) ","
         print "    QUERIES\n} query_id_t;\n"
+        print "typedef enum { LANE_WRITE, LANE_READ, LANE_INSERT } lane_t;\n"
         print "typedef struct {\n    const char *name;\n    const char *text;"
-        print "    int read;\n} query_t;\n"
+        print "    lane_t lane;\n} query_t;\n"
         print "extern const query_t queries[QUERIES];\n\n#endif"
     } else {
         print "/* Made by tools/queries.awk from sql/queries. */\n"
         print "#include \"queries.h\"\n\nconst query_t queries[QUERIES] = {"
         for (i = 1; i <= count; i++)
             print "    { \"" names[i] "\",\n      " quote(texts[i]) ",\n      " \
-                reads[i] " },"
+                lanes[i] " },"
         print "};"
     }
 }

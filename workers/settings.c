@@ -46,12 +46,15 @@ static const config_key_t keys[] = {
         .doc = "connections of each process that reads share"),
     KEY(database, write_lanes, NUMBER, .standard = "8", .min = 1, .max = 64,
         .doc = "connections of each process for single writes"),
+    KEY(database, insert_lanes, NUMBER, .standard = "2", .min = 1, .max = 64,
+        .doc = "connections of each process for new rows, which commit"
+               " together"),
     KEY(database, transactions, NUMBER, .standard = "4", .min = 1, .max = 64,
         .doc = "connections of each process for transactions of several"
                " statements"),
     KEY(database, queue_max, NUMBER, .standard = "1024", .min = 1,
         .max = 1000000,
-        .doc = "statements that may wait in each of the three; more are"
+        .doc = "statements that may wait in each of the four; more are"
                " refused with 503"),
     KEY(database, statement_timeout, DURATION, .standard = "25s", .min = 1,
         .max = 3600000, .doc = "below the deadlines of requests"),

@@ -23,6 +23,7 @@ typedef struct {
         const char *conninfo;
         unsigned read_lanes;
         unsigned write_lanes;
+        unsigned insert_lanes;
         unsigned transactions;
         unsigned queue_max;
         unsigned statement_timeout;

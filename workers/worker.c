@@ -105,10 +105,10 @@ put_database_facts(buf_t *out)
         db.reachable ? "true" : "false", db.version_ok ? "true" : "false");
     json_put_string(out, (slice_t) { db.version, strlen(db.version) });
     buf_printf(out, ",\"read_lanes\":%u,\"write_lanes\":%u,"
-        "\"transactions\":%u,\"waiting\":%u,\"statements\":%" PRIu64
+        "\"insert_lanes\":%u,\"transactions\":%u,\"waiting\":%u,\"statements\":%" PRIu64
         ",\"resent\":%" PRIu64 ",\"reconnects\":%" PRIu64 "}",
-        db.read_lanes_up, db.write_lanes_up, db.transactions_up, db.waiting,
-        db.statements, db.resent, db.reconnects);
+        db.read_lanes_up, db.write_lanes_up, db.insert_lanes_up,
+        db.transactions_up, db.waiting, db.statements, db.resent, db.reconnects);
 }
 
 static void
@@ -277,6 +277,7 @@ start_database(void)
         .cell_schema = settings->worker.cell_schema,
         .read_lanes = settings->database.read_lanes,
         .write_lanes = settings->database.write_lanes,
+        .insert_lanes = settings->database.insert_lanes,
         .transactions = settings->database.transactions,
         .queue_max = settings->database.queue_max,
         .statement_timeout_ms = settings->database.statement_timeout,

@@ -194,28 +194,30 @@ static const char schema_sql[] =
 /* ---- statements of the test ---- */
 
 enum { S_ECHO, S_DIVIDE, S_SLEEP, S_THING_GET, S_THING_PUT, S_COUNT,
-    S_TYPES, S_EVENT, S_BLOB, S_THING_ALL, STATEMENTS };
+    S_TYPES, S_EVENT, S_BLOB, S_THING_ALL, S_THING_ADD, STATEMENTS };
 
 static const query_t statements[STATEMENTS] = {
-    [S_ECHO] = { "echo", "select $1::int8 as n", 1 },
-    [S_DIVIDE] = { "divide", "select 1000 / $1::int8 as n", 1 },
-    [S_SLEEP] = { "sleep", "select pg_sleep($1::float8)", 1 },
+    [S_ECHO] = { "echo", "select $1::int8 as n", LANE_READ },
+    [S_DIVIDE] = { "divide", "select 1000 / $1::int8 as n", LANE_READ },
+    [S_SLEEP] = { "sleep", "select pg_sleep($1::float8)", LANE_READ },
     [S_THING_GET] = { "thing_get",
-        "select id, name from things where id = $1::int8", 1 },
+        "select id, name from things where id = $1::int8", LANE_READ },
     [S_THING_PUT] = { "thing_put", "insert into things (id, name, pair)"
-        " values ($1::int8, $2::text, $3::int8) returning id", 0 },
+        " values ($1::int8, $2::text, $3::int8) returning id", LANE_WRITE },
     [S_COUNT] = { "count",
-        "update counters set n = n + 1 where id = $1::int8 returning n", 0 },
+        "update counters set n = n + 1 where id = $1::int8 returning n", LANE_WRITE },
     [S_TYPES] = { "types", "select $1::bool as b, $2::int2 as i2, $3::int4 as"
         " i4, $4::int8 as i8, $5::float8 as f, $6::text as t, $7::uuid as u,"
         " $8::timestamptz as at, $9::jsonb as j, $10::bytea as by,"
         " $11::text[] as ts, $12::uuid[]::text[] as us, $13::json as js,"
-        " $14::float4 as f4", 1 },
+        " $14::float4 as f4", LANE_READ },
     [S_EVENT] = { "event", "select 'a:1'::text as _channel, $1::int8 as"
         " _offset, 'a.made'::text as _event, '{\"x\":1}'::jsonb as"
-        " _event_data, to_timestamp(1) as _event_time", 0 },
-    [S_BLOB] = { "blob", "select $1::text || $1::text as t", 1 },
-    [S_THING_ALL] = { "thing_all", "select * from things order by id", 1 }
+        " _event_data, to_timestamp(1) as _event_time", LANE_WRITE },
+    [S_BLOB] = { "blob", "select $1::text || $1::text as t", LANE_READ },
+    [S_THING_ALL] = { "thing_all", "select * from things order by id", LANE_READ },
+    [S_THING_ADD] = { "thing_add", "insert into things (id, name, pair)"
+        " values ($1::int8, $2::text, $3::int8) returning id", LANE_INSERT }
 };
 
 /* ---- a worker ---- */
@@ -381,7 +383,7 @@ setup(void **state)
     (void) state;
     sql(schema_sql);
     config = (db_config_t) {
-        .cell_schema = "cell0", .read_lanes = 2, .write_lanes = 3,
+        .cell_schema = "cell0", .read_lanes = 2, .write_lanes = 3, .insert_lanes = 2,
         .transactions = 2, .queue_max = 1000, .statement_timeout_ms = 3000,
         .lock_timeout_ms = 300, .schema_version = "second",
         .statements = statements, .nstatements = STATEMENTS

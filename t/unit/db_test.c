@@ -155,7 +155,8 @@ a_failing_read_spares_its_neighbours(void **state)
 static void
 op_write_as_read(request_t *rq)
 {
-    db_exec_text(rq, SLICE("update counters set n = 0"), 1, NULL, 0);
+    db_exec_text(rq, SLICE("update counters set n = 0"), LANE_READ, NULL,
+                 0);
 }
 
 static void
@@ -345,6 +346,56 @@ a_failed_commit_is_not_a_success(void **state)
 }
 
 
+/* ---- rows that commit together ---- */
+
+/* One in seven is refused at once, one in seven at the commit. */
+static void
+op_add(request_t *rq)
+{
+    int64_t id = 1000 + job_of(rq)->argument;
+    const db_result_t *result = EXEC(rq, S_THING_ADD, value_int(id),
+        value_string(id % 7 == 0 ? "bad" : "good"),
+        id % 7 == 1 ? value_int(-1) : value_null());
+
+    assert_int_equal(result->violation, id % 7 == 0 ? DB_CHECK
+                     : id % 7 == 1 ? DB_FOREIGN_KEY : DB_OK);
+    if (id % 7 > 1) {
+        db_row_t row = db_row_at(result, 0);
+
+        assert_int_equal(db_int(&row, "id"), id);
+    }
+    done(rq);
+}
+
+static void
+inserts_share_a_commit_and_no_failure(void **state)
+{
+    static job_t jobs[280];
+    uint64_t before = facts().resent;
+    int i;
+
+    (void) state;
+    for (i = 0; i < 280; i++) {
+        job_start(&jobs[i], op_add, i);
+    }
+    jobs_wait();
+    for (i = 0; i < 280; i++) {
+        assert_int_equal(jobs[i].status, 204);
+    }
+    assert_true(facts().resent > before);
+    assert_string_equal(sql("select count(*) from cell0.things"
+                            " where id >= 1000"), "200");
+    /* Without failures there are far fewer transactions than rows. */
+    for (i = 0; i < 280; i++) {
+        job_start(&jobs[i], op_add, 1004 + i / 5 * 7 + i % 5);
+    }
+    jobs_wait();
+    assert_string_equal(sql("select count(*) = 280 and"
+                            " count(distinct xmin::text) * 4 < count(*)"
+                            " from cell0.things where id >= 2000"), "t");
+    sql("delete from cell0.things where id >= 1000");
+}
+
 /* ---- events ---- */
 
 static int64_t published[16];
@@ -494,6 +545,7 @@ main(void)
         TEST(writes_are_each_committed),
         TEST(transactions_are_whole_or_nothing),
         TEST(a_failed_commit_is_not_a_success),
+        TEST(inserts_share_a_commit_and_no_failure),
         TEST(events_follow_the_commit),
         TEST(composed_statements_come_and_go),
         TEST(a_wrong_text_fails_alone),

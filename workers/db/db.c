@@ -11,6 +11,7 @@
 
 #define WATCH_MS 100
 #define READ_DEPTH 64
+#define INSERT_DEPTH 64
 #define WRITE_DEPTH 1
 
 db_t db;
@@ -77,16 +78,22 @@ call_run_result(request_t *rq, call_t *call)
 
 /* ---- running ---- */
 
-/* Where it goes: the request's transaction, a read lane or a write lane. */
+/* Where it goes: the request's transaction, or a lane of that kind. */
 static void
-call_route(request_t *rq, call_t *call, int read)
+call_route(request_t *rq, call_t *call, lane_t lane)
 {
+    static const int groups[] = {
+        [LANE_WRITE] = GROUP_WRITE,
+        [LANE_READ] = GROUP_READ,
+        [LANE_INSERT] = GROUP_INSERT
+    };
+
     if (rq->transaction != NULL) {
         transaction_enter(rq, call);
         return;
     }
-    call->read = read != 0;
-    call->group = &db.groups[read ? GROUP_READ : GROUP_WRITE];
+    call->read = lane == LANE_READ;
+    call->group = &db.groups[groups[lane]];
 }
 
 /* The first use of a statement in this process. */
@@ -99,7 +106,7 @@ describe(request_t *rq, statement_t *statement)
     char why[256];
 
     call->alone = rq->transaction == NULL;
-    call_route(rq, call, 1);
+    call_route(rq, call, LANE_READ);
     call_run_result(rq, call);
     pg = call->result;
     call->result = NULL;
@@ -166,10 +173,10 @@ result_of(request_t *rq, call_t *call)
 }
 
 static const db_result_t *
-execute(request_t *rq, statement_t *statement, int read,
+execute(request_t *rq, statement_t *statement, lane_t lane,
     const value_t *values, size_t count)
 {
-    int changes = !read && rq->transaction == NULL;
+    int changes = lane != LANE_READ && rq->transaction == NULL;
     call_t *call;
     char why[256];
     int rc;
@@ -192,7 +199,7 @@ execute(request_t *rq, statement_t *statement, int read,
     if (changes) {
         fault_point("before_commit");
     }
-    call_route(rq, call, read);
+    call_route(rq, call, lane);
     call_run_result(rq, call);
     if (changes) {
         fault_point("after_commit");
@@ -206,12 +213,12 @@ db_exec_values(request_t *rq, query_id_t query, const value_t *values,
 {
     const query_t *named = &db.config.statements[query];
 
-    return execute(rq, statement_named((unsigned) query), named->read, values,
+    return execute(rq, statement_named((unsigned) query), named->lane, values,
                    count);
 }
 
 const db_result_t *
-db_exec_text(request_t *rq, slice_t text, int read, const value_t *values,
+db_exec_text(request_t *rq, slice_t text, lane_t lane, const value_t *values,
     size_t count)
 {
     statement_t *statement = statement_composed(text);
@@ -220,7 +227,7 @@ db_exec_text(request_t *rq, slice_t text, int read, const value_t *values,
         rq_raise(rq, 503, "database_busy",
                  "too many different statements are running");
     }
-    return execute(rq, statement, read, values, count);
+    return execute(rq, statement, lane, values, count);
 }
 
 /* ---- looking after what waits ---- */
@@ -267,12 +274,13 @@ db_facts(db_facts_t *out)
     }
     out->read_lanes_up = groups[GROUP_READ].up;
     out->write_lanes_up = groups[GROUP_WRITE].up;
+    out->insert_lanes_up = groups[GROUP_INSERT].up;
     out->transactions_up = groups[GROUP_TRANSACTION].up;
     out->reachable = out->read_lanes_up > 0 && out->write_lanes_up > 0;
     out->version_ok = schema_fits(&version);
     snprintf(out->version, sizeof(out->version), "%s", version);
     out->waiting = groups[GROUP_READ].nwaiting + groups[GROUP_WRITE].nwaiting
-        + groups[GROUP_TRANSACTION].nwaiting;
+        + groups[GROUP_INSERT].nwaiting + groups[GROUP_TRANSACTION].nwaiting;
     out->statements = db.statements;
     out->resent = db.resent;
     out->reconnects = db.reconnects;
@@ -324,6 +332,7 @@ group_init(group_t *group, const char *name, unsigned count, unsigned depth)
     group->name = name;
     group->count = count == 0 ? 1 : count;
     group->depth_max = depth;
+    group->shared = depth > 1;
     TAILQ_INIT(&group->waiting);
     group->connections = calloc(group->count, sizeof(connection_t));
     if (group->connections == NULL) {
@@ -360,6 +369,8 @@ db_start(uv_loop_t *loop, const db_config_t *config)
                READ_DEPTH);
     group_init(&db.groups[GROUP_WRITE], "write", config->write_lanes,
                WRITE_DEPTH);
+    group_init(&db.groups[GROUP_INSERT], "insert", config->insert_lanes,
+               INSERT_DEPTH);
     group_init(&db.groups[GROUP_TRANSACTION], "transaction",
                config->transactions, 1);
     db.running = 1;

@@ -8,8 +8,11 @@
  *
  * and become Q_PROJECT_GET. "(read)" promises that it changes and locks
  * nothing: it travels in the read lanes (grouped, one sync per loop turn,
- * re-sent by itself when a neighbour's failure aborts it); all others in a
- * write lane, alone in their own transaction. Parameters and results are
+ * re-sent by itself when a neighbour's failure aborts it). "(insert)" promises
+ * that it only makes rows under ids that are new, and locks nothing but what
+ * foreign keys share: those of one turn commit together in an insert lane,
+ * answered after the commit; when one fails, each is run again alone. All
+ * others go to a write lane, alone in their own transaction. Parameters and results are
  * binary; a statement casts each parameter ($1::uuid). Every statement is
  * prepared at start against the live schema, so a binary that does not fit
  * its database does not start.
@@ -96,8 +99,8 @@ const db_row_t *db_first_row(request_t *rq, const db_result_t *result);
 
 /* Composed SQL, for the resource engine only (text from column tables, never
  * from input). `text` identifies the statement: it is prepared once per
- * connection and kept (bounded, least recently used goes). `read` as above. */
-const db_result_t *db_exec_text(request_t *rq, slice_t text, int read,
+ * connection and kept (bounded, least recently used goes). */
+const db_result_t *db_exec_text(request_t *rq, slice_t text, lane_t lane,
     const value_t *values, size_t count);
 
 /* ---- transactions: a connection of their own from the pool ---- */
@@ -140,6 +143,7 @@ typedef struct {
     const char *cell_schema;    /* "cell0": search_path is it, then hive */
     unsigned read_lanes;        /* 2 */
     unsigned write_lanes;       /* 8 */
+    unsigned insert_lanes;      /* 2 */
     unsigned transactions;      /* 4 connections */
     unsigned queue_max;         /* waiting statements per lane group */
     unsigned statement_timeout_ms;
@@ -159,7 +163,7 @@ typedef struct {
     int reachable;              /* at least one read and one write lane up */
     int version_ok;
     char version[64];           /* deployed, as sqitch has it */
-    unsigned read_lanes_up, write_lanes_up, transactions_up;
+    unsigned read_lanes_up, write_lanes_up, insert_lanes_up, transactions_up;
     unsigned waiting;
     uint64_t statements, resent, reconnects;
 } db_facts_t;

@@ -111,7 +111,7 @@ struct call_s {
     call_kind_t kind;
     outcome_t outcome;           /* set once: done */
     unsigned read : 1;
-    unsigned alone : 1;          /* a read with a sync of its own */
+    unsigned alone : 1;          /* a sync of its own, where others share */
     unsigned abandoned : 1;
     unsigned synced : 1;         /* its sync was handed to the socket */
     unsigned queued : 1;
@@ -234,11 +234,12 @@ struct group_s {
     unsigned count;
     unsigned up;
     unsigned depth_max;          /* calls on one connection */
+    int shared;                  /* those of a turn share a sync */
     struct call_list_s waiting;
     unsigned nwaiting;
 };
 
-enum { GROUP_READ, GROUP_WRITE, GROUP_TRANSACTION, GROUPS };
+enum { GROUP_READ, GROUP_WRITE, GROUP_INSERT, GROUP_TRANSACTION, GROUPS };
 
 /* On a connection at once, or into the queue (`first`: before the others).
  * -1: the queue is full; the call is still the caller's. */

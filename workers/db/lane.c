@@ -60,6 +60,25 @@ first_swift(const group_t *group)
     return NULL;
 }
 
+/* An insert lane takes what comes in one turn, and then nothing until that
+ * has been committed: what arrives meanwhile commits together next. */
+static connection_t *
+first_gathering(const group_t *group)
+{
+    unsigned i;
+
+    for (i = 0; i < group->count; i++) {
+        connection_t *connection = &group->connections[i];
+
+        if (connection_usable(connection) && !connection->dying
+            && connection->depth < group->depth_max
+            && connection->depth == connection->unsynced) {
+            return connection;
+        }
+    }
+    return NULL;
+}
+
 /* A write sent into a connection that is already closed has an unknown
  * outcome; a look at the socket first keeps that rare. */
 static connection_t *
@@ -72,7 +91,8 @@ lane_pick(const group_t *group)
         return connection != NULL ? connection : least_busy(group);
     }
     do {
-        connection = least_busy(group);
+        connection = group == &db.groups[GROUP_INSERT]
+            ? first_gathering(group) : least_busy(group);
     } while (connection != NULL && connection->depth == 0
              && !connection_alive(connection));
     return connection;
@@ -156,7 +176,7 @@ lane_resubmit(call_t *call)
         return;
     }
     call->attempts++;
-    call->alone = call->read;
+    call->alone = call->group->shared;
     db.resent++;
     connection = lane_pick(call->group);
     if (connection != NULL) {

@@ -10,7 +10,8 @@
  * constraint or a lost server can still undo it.
  *
  * Between two syncs the first failure aborts the rest unexecuted; those are
- * sent again. A statement is prepared on a connection right in front of its
+ * sent again. In an insert lane it also undoes what ran before it, so all but
+ * the one that failed are sent again, each alone. A statement is prepared on a connection right in front of its
  * first use; when that fails the failure is the answer of the call that
  * wanted it, and everyone else who counted on it is sent again. */
 
@@ -173,7 +174,7 @@ pipeline_send(connection_t *connection, call_t *call)
         pipeline_sync(connection);
     }
     pipeline_send_ahead(connection, call);
-    if (call->alone || connection->group != &db.groups[GROUP_READ]) {
+    if (call->alone || !connection->group->shared) {
         pipeline_sync(connection);
     }
 }
@@ -296,9 +297,39 @@ commit_failed(connection_t *connection, PGresult *result)
                && !failed(call->result)) {
         PQclear(call->result);
         call->result = result;
+        /* Whose fault it is shows when each has a commit of its own. */
+        if (TAILQ_FIRST(&connection->held) != call && !in_transaction(call)) {
+            call->result = NULL;
+            call->aborted = 1;
+            PQclear(result);
+        }
         return;
     }
     PQclear(result);
+}
+
+/* One of those that were to commit together has failed: the others have not
+ * happened. */
+static void
+undo_neighbours(connection_t *connection)
+{
+    call_t *call;
+    int undone = 0;
+
+    TAILQ_FOREACH(call, &connection->held, link) {
+        undone |= call->aborted
+            || (call->result != NULL && failed(call->result));
+    }
+    if (!undone) {
+        return;
+    }
+    TAILQ_FOREACH(call, &connection->held, link) {
+        if (call->result != NULL && !failed(call->result)) {
+            PQclear(call->result);
+            call->result = NULL;
+            call->aborted = 1;
+        }
+    }
 }
 
 static void
@@ -309,6 +340,9 @@ sync_done(connection_t *connection)
     call_free(fifo_pop(connection));
     connection->group_since = uv_now(db.loop);
     connection->first_cancel_at = connection->cancelled_at = 0;
+    if (connection->group == &db.groups[GROUP_INSERT]) {
+        undo_neighbours(connection);
+    }
     while ((call = TAILQ_FIRST(&connection->held)) != NULL) {
         TAILQ_REMOVE(&connection->held, call, link);
         settle(connection, call);

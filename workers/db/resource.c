@@ -251,7 +251,7 @@ resource_refuse(request_t *rq, const resource_t *resource, hive_uuid_t id)
         "select t.version, (%s) as _editor from %s t"
         " where t.id = $2::uuid and (%s)",
         resource->editor, resource->table, resource->viewer);
-    row = db_first_row(rq, db_exec_text(rq, buf_slice(&text), 1, values, 2));
+    row = db_first_row(rq, db_exec_text(rq, buf_slice(&text), LANE_READ, values, 2));
     if (row == NULL) {
         resource_raise_missing(rq, resource);
     }
@@ -281,7 +281,7 @@ resource_get(request_t *rq, const resource_t *resource)
     columns_compose(resource, "t", 0, &text);
     buf_printf(&text, " from %s t where t.id = $2::uuid and (%s)",
         resource->table, resource->viewer);
-    row = db_first_row(rq, db_exec_text(rq, buf_slice(&text), 1, values, 2));
+    row = db_first_row(rq, db_exec_text(rq, buf_slice(&text), LANE_READ, values, 2));
     if (row == NULL) {
         resource_raise_missing(rq, resource);
     }

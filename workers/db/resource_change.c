@@ -152,7 +152,8 @@ resource_create(request_t *rq, const resource_t *resource)
     buf_init(&text, rq->arena, 1024);
     create_compose(resource, assignments, count, &text);
     row = db_first_row(rq,
-        db_exec_text(rq, buf_slice(&text), 0, values, count + 2));
+        db_exec_text(rq, buf_slice(&text), LANE_INSERT, values,
+            count + 2));
     assert(row != NULL);
     event_publish(rq, row);
     set_location(rq, id);
@@ -173,7 +174,7 @@ reply_unchanged(request_t *rq, const resource_t *resource, hive_uuid_t id)
     columns_compose(resource, "t", 0, &text);
     buf_printf(&text, " from %s t", resource->table);
     compose_guard(resource, &text);
-    row = db_first_row(rq, db_exec_text(rq, buf_slice(&text), 1, values, 3));
+    row = db_first_row(rq, db_exec_text(rq, buf_slice(&text), LANE_READ, values, 3));
     if (row == NULL) {
         resource_refuse(rq, resource, id);
     }
@@ -203,7 +204,7 @@ resource_update(request_t *rq, const resource_t *resource)
     buf_init(&text, rq->arena, 1024);
     update_compose(resource, assignments, count, &text);
     row = db_first_row(rq,
-        db_exec_text(rq, buf_slice(&text), 0, values, count + 3));
+        db_exec_text(rq, buf_slice(&text), LANE_WRITE, values, count + 3));
     if (row == NULL) {
         resource_refuse(rq, resource, id);
     }
@@ -222,7 +223,7 @@ resource_delete(request_t *rq, const resource_t *resource)
 
     buf_init(&text, rq->arena, 1024);
     delete_compose(resource, &text);
-    row = db_first_row(rq, db_exec_text(rq, buf_slice(&text), 0, values, 3));
+    row = db_first_row(rq, db_exec_text(rq, buf_slice(&text), LANE_WRITE, values, 3));
     if (row == NULL) {
         resource_refuse(rq, resource, id);
     }

@@ -77,7 +77,7 @@ list_rows(request_t *rq, const list_t *list)
     values[0] = value_uuid(rq->user);
     count = list_compose(list, &text, values);
     return db_expect_rows(rq,
-        db_exec_text(rq, buf_slice(&text), 1, values, count));
+        db_exec_text(rq, buf_slice(&text), LANE_READ, values, count));
 }
 
 static int64_t
@@ -92,7 +92,7 @@ list_total(request_t *rq, const list_t *list)
     values[0] = value_uuid(rq->user);
     count = list_compose_count(list, &text, values);
     return db_int(db_first_row(rq,
-        db_exec_text(rq, buf_slice(&text), 1, values, count)), "total");
+        db_exec_text(rq, buf_slice(&text), LANE_READ, values, count)), "total");
 }
 
 /* The sort key of a row; borrows text from the result. */
