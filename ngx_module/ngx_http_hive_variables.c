@@ -13,6 +13,8 @@ static ngx_int_t ngx_http_hive_user_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_hive_text_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_hive_ascii_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
 
 
 enum {
@@ -20,7 +22,9 @@ enum {
     NGX_HTTP_HIVE_TRACE_ID,
     NGX_HTTP_HIVE_OPERATION,
     NGX_HTTP_HIVE_PEER,
-    NGX_HTTP_HIVE_CODE
+    NGX_HTTP_HIVE_CODE,
+    NGX_HTTP_HIVE_PATH,
+    NGX_HTTP_HIVE_AGENT
 };
 
 
@@ -43,6 +47,12 @@ static ngx_http_variable_t  ngx_http_hive_variables[] = {
 
     { ngx_string("hive_code"), NULL, ngx_http_hive_text_variable,
       NGX_HTTP_HIVE_CODE, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("hive_path"), NULL, ngx_http_hive_ascii_variable,
+      NGX_HTTP_HIVE_PATH, 0, 0 },
+
+    { ngx_string("hive_agent"), NULL, ngx_http_hive_ascii_variable,
+      NGX_HTTP_HIVE_AGENT, 0, 0 },
 
       ngx_http_null_variable
 };
@@ -167,6 +177,56 @@ ngx_http_hive_text_variable(ngx_http_request_t *r,
 
     v->data = (u_char *) text;
     v->len = ngx_strlen(text);
+    v->valid = 1;
+    v->no_cacheable = 0;
+    v->not_found = 0;
+
+    return NGX_OK;
+}
+
+
+/*
+ * The path without its query, which may hold secrets, and the user agent, as
+ * text that is safe in a line of JSON: nginx escapes quotes and controls, but
+ * passes on bytes that are no UTF-8.
+ */
+
+static ngx_int_t
+ngx_http_hive_ascii_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    size_t      i;
+    ngx_str_t   text;
+    ngx_uint_t  path;
+
+    path = (data == NGX_HTTP_HIVE_PATH);
+
+    if (path) {
+        text = r->unparsed_uri;
+
+    } else if (r->headers_in.user_agent) {
+        text = r->headers_in.user_agent->value;
+
+    } else {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    for (i = 0; i < text.len; i++) {
+
+        if (path && text.data[i] == '?') {
+            text.len = i;
+            break;
+        }
+
+        if (text.data[i] < 0x20 || text.data[i] > 0x7e) {
+            ngx_str_set(&text, "(not ASCII)");
+            break;
+        }
+    }
+
+    v->data = text.data;
+    v->len = text.len;
     v->valid = 1;
     v->no_cacheable = 0;
     v->not_found = 0;

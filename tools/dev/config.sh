@@ -81,7 +81,7 @@ http {
     scgi_temp_path $VAR/nginx/scgi;
     server_tokens off;
 
-$(sed -n '/^map \$request_uri/,/^# A server of its own/ { /^#/d; s/^./    &/; p }' "$TOP/conf/hive.conf")
+$(sed -n '/^log_format hive/,/^# A server of its own/ { /^#/d; s/^./    &/; p }' "$TOP/conf/hive.conf")
     access_log $VAR/log/access.log hive buffer=64k flush=1s;
 
     hive_workers ipc://$RUN/worker $(processes);
