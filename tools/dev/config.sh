@@ -93,6 +93,14 @@ $(sed -n '/^log_format hive/,/^# A server of its own/ { /^#/d; s/^./    &/; p }'
     server {
         listen 127.0.0.1:$PORT backlog=4096;
 
+        location ^~ /api/ {
+            hive on;
+        }
+
+        location = /health {
+            hive on;
+        }
+
         location / {
             hive on;
         }
