@@ -354,6 +354,7 @@ db_up(void)
     for (i = 0; i < 1000 && !(facts().version_ok && facts().reachable
          && facts().read_lanes_up == config.read_lanes
          && facts().write_lanes_up == config.write_lanes
+         && facts().insert_lanes_up == config.insert_lanes
          && facts().transactions_up == config.transactions); i++) {
         loop_for(10);
     }
@@ -383,7 +384,8 @@ setup(void **state)
     (void) state;
     sql(schema_sql);
     config = (db_config_t) {
-        .cell_schema = "cell0", .read_lanes = 2, .write_lanes = 3, .insert_lanes = 2,
+        .cell_schema = "cell0", .read_lanes = 2, .write_lanes = 3,
+        .insert_lanes = 2,
         .transactions = 2, .queue_max = 1000, .statement_timeout_ms = 3000,
         .lock_timeout_ms = 300, .schema_version = "second",
         .statements = statements, .nstatements = STATEMENTS
@@ -494,6 +496,7 @@ wait_until_up(void)
 
     for (i = 0; i < 100 && !(facts().read_lanes_up == config.read_lanes
          && facts().write_lanes_up == config.write_lanes
+         && facts().insert_lanes_up == config.insert_lanes
          && facts().transactions_up == config.transactions); i++) {
         loop_for(50);
     }
