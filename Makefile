@@ -36,7 +36,6 @@ WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 HARDEN = -fstack-protector-strong -fstack-clash-protection
 
 PKGS = libzmq libuv jansson libjwt openssl libcurl inih libpq libargon2 libsystemd
-# The fuzz targets need common/ only.
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS)) -lpthread -lm
 
@@ -106,16 +105,19 @@ NGINX_DEV = /usr/share/nginx/src
 $(BUILD)/ngx_http_hive_module.so: $(MODULE) tools/build-module
 	tools/build-module $(NGINX_DEV) $(abspath $(BUILD)) "$(OPT) -g -fPIC -Werror $(HARDEN) $(INSTR)" "$(INSTR)"
 
+# What an administrator has configured is left as it is.
 install: all
 	install -D -m 755 $(BUILD)/hive-worker $(DESTDIR)$(bindir)/hive-worker
 	install -D -m 644 $(BUILD)/ngx_http_hive_module.so \
 	    $(DESTDIR)$(libdir)/nginx/modules/ngx_http_hive_module.so
-	install -D -m 640 conf/worker.ini $(DESTDIR)$(sysconfdir)/hive/worker.ini
-	install -D -m 644 conf/hive.conf $(DESTDIR)$(sysconfdir)/nginx/hive.conf
+	test -e $(DESTDIR)$(sysconfdir)/hive/worker.ini || \
+	    install -D -m 640 conf/worker.ini $(DESTDIR)$(sysconfdir)/hive/worker.ini
+	test -e $(DESTDIR)$(sysconfdir)/nginx/hive.conf || \
+	    install -D -m 644 conf/hive.conf $(DESTDIR)$(sysconfdir)/nginx/hive.conf
 	install -D -m 644 conf/hive-worker.service \
 	    $(DESTDIR)$(libdir)/systemd/system/hive-worker.service
 	mkdir -p $(DESTDIR)$(datadir)/hive
-	cp -R sql web $(DESTDIR)$(datadir)/hive/
+	cp -R README.md packages.txt conf sql web $(DESTDIR)$(datadir)/hive/
 
 clean:
 	rm -rf build build-asan build-cov
