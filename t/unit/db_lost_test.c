@@ -134,6 +134,21 @@ op_write_load(request_t *rq)
 }
 
 static void
+op_insert_load(request_t *rq)
+{
+    job_t *job = job_of(rq);
+
+    while (!stop_load) {
+        db_expect_rows(rq, EXEC(rq, S_THING_ADD,
+            value_int(job->argument * 1000000 + job->answer),
+            value_string("load"), value_null()));
+        job->answer++;
+        fiber_sleep(1);
+    }
+    done(rq);
+}
+
+static void
 op_transaction_load(request_t *rq)
 {
     job_t *job = job_of(rq);
@@ -161,8 +176,9 @@ load_start(void)
 
     stop_load = 0;
     for (i = 0; i < LOAD; i++) {
-        job_start(&load[i], i % 3 == 0 ? op_read_load : i % 3 == 1
-                  ? op_write_load : op_transaction_load, i + 1);
+        job_start(&load[i], i % 3 == 0 ? op_read_load : i % 3 == 2
+                  ? op_transaction_load : i % 2 == 0
+                  ? op_insert_load : op_write_load, i + 1);
     }
 }
 
@@ -258,6 +274,47 @@ idle_connections_that_died_are_noticed(void **state)
     assert_string_equal(sql("select sum(n) from cell0.counters"), "4");
 }
 
+static void
+op_add_one(request_t *rq)
+{
+    db_expect_rows(rq, EXEC(rq, S_THING_ADD, value_int(job_of(rq)->argument),
+        value_string("thing"), value_null()));
+    done(rq);
+}
+
+/* The second of three waits for a lock when its backend is told to end: the
+ * first has been answered, but will not be committed, and is not unknown. */
+static void
+a_broken_group_of_inserts_is_sent_again(void **state)
+{
+    static job_t jobs[3];
+    PGconn *other = PQconnectdb(server.conninfo);
+    int i;
+
+    (void) state;
+    assert_int_equal(PQstatus(other), CONNECTION_OK);
+    PQclear(PQexec(other, "begin"));
+    PQclear(PQexec(other, "insert into cell0.things (id, name)"
+                   " values (5001, 'other')"));
+    assert_int_equal(PQtransactionStatus(other), PQTRANS_INTRANS);
+    for (i = 0; i < 3; i++) {
+        job_start(&jobs[i], op_add_one, 5000 + i);
+    }
+    loop_for(50);
+    assert_string_equal(sql("select count(pg_terminate_backend(pid)) from"
+        " pg_stat_activity where application_name like 'hive-worker%insert'"
+        " and wait_event_type = 'Lock'"), "1");
+    PQclear(PQexec(other, "rollback"));
+    PQfinish(other);
+    jobs_wait();
+    for (i = 0; i < 3; i++) {
+        assert_int_equal(jobs[i].status, 204);
+    }
+    assert_string_equal(sql("select count(*) from cell0.things"
+                            " where name = 'thing'"), "3");
+    wait_until_up();
+}
+
 /* kill -9: the server takes all connections down without a word. */
 static void
 a_crash_loses_nothing_acknowledged(void **state)
@@ -334,6 +391,7 @@ main(void)
         TEST(a_database_without_registry_is_no_schema),
         TEST(terminated_backends_are_replaced),
         TEST(idle_connections_that_died_are_noticed),
+        TEST(a_broken_group_of_inserts_is_sent_again),
         TEST(a_crash_loses_nothing_acknowledged),
         TEST(a_restart_is_waited_for),
         TEST(without_a_server_the_answer_comes_soon)

@@ -308,27 +308,53 @@ commit_failed(connection_t *connection, PGresult *result)
     PQclear(result);
 }
 
+static int
+undone(const call_t *call)
+{
+    return call->aborted || (call->result != NULL && failed(call->result));
+}
+
+/* Up to the first sync. */
+static int
+any_undone(const struct call_list_s *list)
+{
+    const call_t *call;
+
+    TAILQ_FOREACH(call, list, link) {
+        if (call->kind == CALL_SYNC) {
+            break;
+        }
+        if (undone(call)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static void
+undo(struct call_list_s *list)
+{
+    call_t *call;
+
+    TAILQ_FOREACH(call, list, link) {
+        if (call->kind == CALL_SYNC) {
+            break;
+        }
+        if (!undone(call)) {
+            PQclear(call->result);
+            call->result = NULL;
+            call->aborted = 1;
+        }
+    }
+}
+
 /* One of those that were to commit together has failed: the others have not
  * happened. */
 static void
 undo_neighbours(connection_t *connection)
 {
-    call_t *call;
-    int undone = 0;
-
-    TAILQ_FOREACH(call, &connection->held, link) {
-        undone |= call->aborted
-            || (call->result != NULL && failed(call->result));
-    }
-    if (!undone) {
-        return;
-    }
-    TAILQ_FOREACH(call, &connection->held, link) {
-        if (call->result != NULL && !failed(call->result)) {
-            PQclear(call->result);
-            call->result = NULL;
-            call->aborted = 1;
-        }
+    if (any_undone(&connection->held)) {
+        undo(&connection->held);
     }
 }
 
@@ -422,19 +448,16 @@ is_commit(const call_t *call)
     return call->statement == statement_own(STATEMENT_COMMIT);
 }
 
-/* Whether it cannot have run to its end there: the server refused it with
- * its last words, or those came before its turn, or its sync never left. */
+/* Whether it cannot have run to its end there: it was refused (with the
+ * server's last words, or before), or undone with another, or the last words
+ * came before its turn, or its sync never left. */
 static int
 surely_not_run(const connection_t *connection, const call_t *call)
 {
-    if (!call->synced) {
+    if (!call->synced || undone(call)) {
         return 1;
     }
-    if (call->answered) {
-        return call->aborted
-            || (call->result != NULL && result_is_farewell(call->result));
-    }
-    return connection->dying;
+    return !call->answered && connection->dying;
 }
 
 static void
@@ -469,9 +492,23 @@ break_list(connection_t *connection, struct call_list_s *list)
     }
 }
 
+/* What is held and what is in the FIFO up to its first sync were to commit
+ * together: no sync can make that happen once one of them has failed. */
+static void
+undo_broken(connection_t *connection)
+{
+    if (any_undone(&connection->held) || any_undone(&connection->fifo)) {
+        undo(&connection->held);
+        undo(&connection->fifo);
+    }
+}
+
 void
 pipeline_break(connection_t *connection)
 {
+    if (connection->group == &db.groups[GROUP_INSERT]) {
+        undo_broken(connection);
+    }
     connection->depth = 0;
     connection->unsynced = 0;
     connection->first_cancel_at = connection->cancelled_at = 0;
