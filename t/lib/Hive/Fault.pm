@@ -40,7 +40,6 @@ sub fault_test {
     my $capacity = run_load($hive, $accounts, "$dir/capacity", rate => 0, seconds => 3, prefix => 'capacity')->();
     my $whole = journal("$dir/capacity");
     $rate = int(@$whole / 3 / 2);
-    $rate = 4000 if $rate > 4000;
     cmp_ok($rate, '>', 20, "$o{name}: half of capacity is $rate requests a second") or return $hive->stop;
 
     for my $round (1 .. $rounds) {
