@@ -39,6 +39,7 @@ cancel_done(uv_work_t *work, int status)
     if (connection->incarnation == cancel->incarnation) {
         connection->cancelling = 0;
         connection->cancel_until = connection->sequence;
+        lane_dispatch(connection->group);
     }
     PQfreeCancel(cancel->cancel);
     free(cancel);

@@ -19,6 +19,15 @@
 #define ATTEMPTS_MAX 8
 #define READ_SLOW_MS 2
 
+/* A cancel that is on its way may hit what comes next on its connection. It
+ * is sent again; inside a transaction it cannot be, so none begins there. */
+static int
+may_be_hit(const connection_t *connection)
+{
+    return connection->cancelling
+        && connection->group == &db.groups[GROUP_TRANSACTION];
+}
+
 static connection_t *
 least_busy(const group_t *group)
 {
@@ -30,6 +39,7 @@ least_busy(const group_t *group)
 
         if (connection_usable(connection) && !connection->leased
             && !connection->dying && connection->depth < group->depth_max
+            && !may_be_hit(connection)
             && (best == NULL || connection->depth < best->depth)) {
             best = connection;
             if (best->depth == 0) {
