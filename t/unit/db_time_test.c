@@ -36,6 +36,75 @@ a_cancelled_transaction_lets_its_locks_go(void **state)
     loop_for(20);
 }
 
+static void
+op_cancelled_before_commit(request_t *rq)
+{
+    db_begin(rq);
+    EXEC(rq, S_COUNT, value_int(1));
+    fiber_cancel(fiber_self());
+    db_commit(rq);
+}
+
+/* Rolled back: the connection need not be given up for it. */
+static void
+a_commit_that_comes_too_late_is_none(void **state)
+{
+    uint64_t before = facts().reconnects;
+
+    (void) state;
+    assert_int_equal(run(op_cancelled_before_commit, 0), 504);
+    assert_int_equal(run(op_transaction_empty, 0), 204);
+    loop_for(50);
+    assert_int_equal(facts().reconnects, before);
+    assert_string_equal(sql("select sum(n) from cell0.counters"), "0");
+}
+
+static void
+op_nap(request_t *rq)
+{
+    db_begin(rq);
+    EXEC(rq, S_COUNT, value_int(1));
+    EXEC(rq, S_SLEEP, value_float(0.004));
+    db_commit(rq);
+    done(rq);
+}
+
+static void
+op_bump_twice(request_t *rq)
+{
+    db_begin(rq);
+    EXEC(rq, S_COUNT, value_int(job_of(rq)->argument));
+    EXEC(rq, S_COUNT, value_int(job_of(rq)->argument));
+    db_commit(rq);
+    done(rq);
+}
+
+/* A cancel that comes when its statement has ended hits nobody else's. */
+static void
+a_late_cancel_hits_no_other_transaction(void **state)
+{
+    static job_t nap, after[4];
+    int round, i;
+
+    (void) state;
+    for (round = 0; round < 60; round++) {
+        job_start(&nap, op_nap, 0);
+        loop_for(5);
+        for (i = 0; i < 4; i++) {
+            job_start(&after[i], op_bump_twice, i + 2);
+        }
+        if (!nap.done) {
+            fiber_cancel(nap.fiber);
+        }
+        jobs_wait();
+        for (i = 0; i < 4; i++) {
+            assert_int_equal(after[i].status, 204);
+        }
+    }
+    assert_string_equal(sql("select sum(n) from cell0.counters where id > 1"),
+                        "480");
+}
+
 /* Both lanes run a sleeper, with others behind; its deadline frees them. */
 static void
 a_cancelled_read_frees_its_lane(void **state)
@@ -200,6 +269,8 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_cancelled_transaction_lets_its_locks_go),
+        TEST(a_commit_that_comes_too_late_is_none),
+        TEST(a_late_cancel_hits_no_other_transaction),
         TEST(a_cancelled_read_frees_its_lane),
         TEST(a_stopped_backend_is_given_up),
         TEST(time_outs_are_504),

@@ -158,6 +158,10 @@ transaction_commit(request_t *rq, transaction_t *transaction)
     if (connection == NULL || !connection_usable(connection)) {
         raise_lost(rq);
     }
+    /* Here, where it can still be rolled back. */
+    if (fiber_cancelled(fiber_self())) {
+        rq_raise_cancelled(rq);
+    }
     fault_point("before_commit");
     call = transaction_call(connection, STATEMENT_COMMIT);
     transaction->state = COMMITTING;
