@@ -381,6 +381,7 @@ connection_down(connection_t *connection)
     connection->failed = 0;
     connection->flushing = 0;
     connection->cancelling = 0;
+    connection->cancel_until = 0;
     memset(connection->prepared, 0,
            statements_slots() * sizeof(*connection->prepared));
     if (!db.stopping) {
