@@ -332,10 +332,6 @@ ngx_http_hive_connected(ngx_http_hive_peer_t *peer, ngx_uint_t connected)
     peer->connected = 0;
 
     ngx_http_hive_down(peer, "gone", 0);
-
-    /* what was waiting to be sent there has failed over as well */
-
-    wire_buf_reset(&peer->out);
 }
 
 
@@ -365,6 +361,11 @@ ngx_http_hive_down(ngx_http_hive_peer_t *peer, const char *reason,
     peer->facts_len = 0;
 
     ngx_http_hive_count_up(peer->peers);
+
+    /* what has not left fails over: here it must not be executed as well */
+
+    wire_buf_reset(&peer->out);
+
     ngx_http_hive_fail_over(peer, cancel);
 }
 

@@ -379,10 +379,10 @@ ngx_http_hive_fail_over(ngx_http_hive_peer_t *peer, ngx_uint_t cancel)
 
         if (ctx->batch <= sent) {
             ctx->executed = 1;
-        }
 
-        if (cancel && wire_put_cancel(&peer->out, ctx->id) == WIRE_OK) {
-            ngx_http_hive_peer_dirty(peer);
+            if (cancel && wire_put_cancel(&peer->out, ctx->id) == WIRE_OK) {
+                ngx_http_hive_peer_dirty(peer);
+            }
         }
 
         ngx_http_hive_release(ctx);
