@@ -106,6 +106,8 @@ subtest 'sessions are kept' => sub {
     is $login->("\xff\xfe")->code, 200, 'rubbish for a user agent does not stop a sign-in';
     is $login->('x' x 399 . "\xc3\xa4")->code, 200, 'nor a long one';
     is $hive->psql("select count(*) from hive.sessions where user_id = '$id' and length(user_agent) = 399"), 1, 'which is cut between characters';
+    is $login->("caf\xc3\xa9/1.0")->code, 200, 'nor one in UTF-8';
+    is $hive->psql("select count(*) from hive.sessions where user_id = '$id' and octet_length(user_agent) = 9"), 1, 'which is kept';
 };
 
 $hive->stop;

@@ -43,7 +43,9 @@ user_agent(request_t *rq)
         }
     }
     for (size_t i = 0; i < agent.len; i++) {
-        if (agent.data[i] < 0x20 || agent.data[i] == 0x7f) {
+        unsigned char c = (unsigned char) agent.data[i];
+
+        if (c < 0x20 || c == 0x7f) {
             return value_null();
         }
     }
