@@ -17,6 +17,7 @@ static ngx_int_t ngx_http_hive_no_worker(ngx_http_hive_ctx_t *ctx,
 static ngx_int_t ngx_http_hive_outcome_unknown(ngx_http_hive_ctx_t *ctx);
 static ngx_int_t ngx_http_hive_wait(ngx_http_hive_ctx_t *ctx,
     ngx_http_hive_peers_t *peers);
+static void ngx_http_hive_cancel(ngx_http_hive_ctx_t *ctx);
 static void ngx_http_hive_lost(ngx_http_hive_ctx_t *ctx);
 static ngx_uint_t ngx_http_hive_may_resend(ngx_http_hive_ctx_t *ctx);
 static void ngx_http_hive_expired(ngx_event_t *ev);
@@ -344,6 +345,10 @@ ngx_http_hive_end(ngx_http_hive_ctx_t *ctx, ngx_int_t rc)
         ngx_del_timer(&ctx->timer);
     }
 
+    /* while its reply is being sent it must not be resent or replied to */
+
+    ngx_http_hive_cancel(ctx);
+
     ngx_http_finalize_request(r, rc);
 
     ngx_http_run_posted_requests(c);
@@ -351,6 +356,22 @@ ngx_http_hive_end(ngx_http_hive_ctx_t *ctx, ngx_int_t rc)
     if (guard) {
         ngx_http_hive_guard_idle(c);
     }
+}
+
+
+/* Whoever has the request may stop. */
+static void
+ngx_http_hive_cancel(ngx_http_hive_ctx_t *ctx)
+{
+    ngx_http_hive_peer_t  *peer;
+
+    peer = ctx->peer;
+
+    if (peer && wire_put_cancel(&peer->out, ctx->id) == WIRE_OK) {
+        ngx_http_hive_peer_dirty(peer);
+    }
+
+    ngx_http_hive_release(ctx);
 }
 
 
@@ -455,22 +476,16 @@ ngx_http_hive_expired(ngx_event_t *ev)
 {
     ngx_http_request_t         *r;
     ngx_http_hive_ctx_t        *ctx;
-    ngx_http_hive_peer_t       *peer;
     ngx_http_hive_main_conf_t  *hmcf;
 
     ctx = ev->data;
     r = ctx->request;
-    peer = ctx->peer;
 
     hmcf = ngx_http_get_module_main_conf(r, ngx_http_hive_module);
 
     ngx_http_hive_count(hmcf, expired);
 
-    if (peer && wire_put_cancel(&peer->out, ctx->id) == WIRE_OK) {
-        ngx_http_hive_peer_dirty(peer);
-    }
-
-    ngx_http_hive_release(ctx);
+    ngx_http_hive_cancel(ctx);
 
     if (ctx->streaming) {
         ngx_log_error(NGX_LOG_ERR, r->connection->log, NGX_ETIMEDOUT,
@@ -492,23 +507,15 @@ ngx_http_hive_gone(void *data)
 {
     ngx_http_hive_ctx_t *ctx = data;
 
-    ngx_http_hive_peer_t  *peer;
-
     if (ctx->timer.timer_set) {
         ngx_del_timer(&ctx->timer);
     }
 
-    peer = ctx->peer;
-
-    if (peer) {
-        peer->peers->conf->counters->cancelled++;
-
-        if (wire_put_cancel(&peer->out, ctx->id) == WIRE_OK) {
-            ngx_http_hive_peer_dirty(peer);
-        }
+    if (ctx->peer) {
+        ctx->peer->peers->conf->counters->cancelled++;
     }
 
-    ngx_http_hive_release(ctx);
+    ngx_http_hive_cancel(ctx);
 }
 
 
