@@ -456,12 +456,6 @@ sub postmaster { $_[0]{processes}{postgres}->pid }
 sub nginx_pids { Hive::Test::Process::children($_[0]->nginx_master) }
 sub worker_pids { Hive::Test::Process::children($_[0]->worker_master) }
 
-# The backends that serve the workers.
-sub backend_pids {
-    my ($self) = @_;
-    return split /\n/, $self->psql("select pid from pg_stat_activity where usename = 'hive' order by pid");
-}
-
 # Signals one worker process (the first, or that one) and returns its pid,
 # after KILL once it is gone.
 sub kill_worker {
@@ -469,13 +463,6 @@ sub kill_worker {
     $pid //= ($self->worker_pids)[0];
     kill $signal, $pid or croak "kill $signal $pid: $!";
     $self->wait_for(5, sub { !Hive::Test::Process::running($pid) }) if $signal eq 'KILL';
-    return $pid;
-}
-
-sub kill_nginx {
-    my ($self, $signal, $pid) = @_;
-    $pid //= ($self->nginx_pids)[0];
-    kill $signal, $pid or croak "kill $signal $pid: $!";
     return $pid;
 }
 
@@ -551,30 +538,6 @@ sub statement {
         return $1 if slurp($file) =~ /^-- name: \Q$name\E\b[^\n]*\n((?:(?!-- name: ).*\n)*)/m;
     }
     croak "there is no statement $name in sql/queries/";
-}
-
-# What a POST of a project executes, as a script for pgbench: the statement
-# is taken from Postgres's log, so it is the one that workers really send. The
-# owner is the expression given.
-sub create_script {
-    my ($self, $owner) = @_;
-    my $user = $self->register;
-    my $size = -s "$self->{dir}/log/postgres.log";
-    $self->psql("alter system set log_statement = 'all'");
-    $self->psql('select pg_reload_conf()');
-    $self->wait_for(5, sub { $self->psql('show log_statement') eq 'all' });
-    sleep 0.2;
-    $self->post('/api/v1/projects', $user, { name => 'Bench project', description => 'the agent reads the spec; ' x 8 });
-    $self->psql('alter system reset log_statement');
-    $self->psql('select pg_reload_conf()');
-    my $log = substr $self->log('postgres'), $size;
-    my ($text, $detail) = $log =~ /LOG:  execute [^:\n]*: (with changed as \(insert into projects.*?)\n\S[^\n]*DETAIL:  parameters: ([^\n]*)/s
-        or croak 'no insert of a project in the log of Postgres';
-    my %value = $detail =~ /\$(\d+) = ('(?:[^']|'')*'|NULL)/g;
-    @value{ 1, 2 } = ($owner, 'gen_random_uuid()');
-    $text =~ s/\$(\d+)/($value{$1})/g;
-    $text =~ s/\s*\n\s*/ /g;
-    return "$text;\n";
 }
 
 # ---- logs and files ----
