@@ -11,7 +11,7 @@ fault_test(name => 'SIGSTOP a hive-worker for 10 s', lasts => 10, inject => sub 
     my ($hive, $round) = @_;
     my @pids = $hive->worker_pids;
     my $pid = $pids[$round % @pids];
-    kill STOP => $pid;
+    kill(STOP => $pid) == 1 or die "nothing was stopped\n";
     sleep 10;
     kill CONT => $pid;
 });
