@@ -205,6 +205,7 @@ struct ngx_http_hive_peers_s {
     ngx_uint_t                  health_in_flight;
 
     unsigned                    heard:1;        /* any peer, ever */
+    unsigned                    flushing:1;     /* batches are being sent */
 };
 
 

@@ -391,7 +391,12 @@ ngx_http_hive_peer_dirty(ngx_http_hive_peer_t *peer)
     ngx_queue_insert_tail(&peers->dirty, &peer->dirty);
 
     if (!peers->flush.posted) {
-        ngx_post_event(&peers->flush, &ngx_posted_events);
+
+        /* what replies bring about has its turn after everyone else's */
+
+        ngx_post_event(&peers->flush, peers->flushing
+                                      ? &ngx_posted_next_events
+                                      : &ngx_posted_events);
     }
 }
 
@@ -400,15 +405,25 @@ static void
 ngx_http_hive_flush_handler(ngx_event_t *ev)
 {
     ngx_int_t               rc;
-    ngx_queue_t            *q;
+    ngx_queue_t            *q, queue;
     ngx_http_hive_peer_t   *peer;
     ngx_http_hive_peers_t  *peers;
 
     peers = ev->data;
 
-    while (!ngx_queue_empty(&peers->dirty)) {
+    if (ngx_queue_empty(&peers->dirty)) {
+        return;
+    }
 
-        q = ngx_queue_head(&peers->dirty);
+    ngx_queue_init(&queue);
+    ngx_queue_add(&queue, &peers->dirty);
+    ngx_queue_init(&peers->dirty);
+
+    peers->flushing = 1;
+
+    while (!ngx_queue_empty(&queue)) {
+
+        q = ngx_queue_head(&queue);
         peer = ngx_queue_data(q, ngx_http_hive_peer_t, dirty);
 
         ngx_queue_remove(q);
@@ -431,6 +446,8 @@ ngx_http_hive_flush_handler(ngx_event_t *ev)
             ngx_http_hive_connected(peer, 0);
         }
     }
+
+    peers->flushing = 0;
 }
 
 
