@@ -12,6 +12,8 @@
     sizeof("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 
 
+static ngx_int_t ngx_http_hive_path(ngx_http_request_t *r,
+    ngx_http_hive_ctx_t *ctx, ngx_str_t *path);
 static ngx_uint_t ngx_http_hive_method(ngx_http_request_t *r);
 static ngx_int_t ngx_http_hive_unrouted(ngx_http_request_t *r,
     ngx_http_hive_ctx_t *ctx, route_status_t status, route_match_t *match);
@@ -39,7 +41,6 @@ static route_match_t  ngx_http_hive_match;
 ngx_int_t
 ngx_http_hive_handler(ngx_http_request_t *r)
 {
-    u_char                     *p;
     ngx_int_t                   rc;
     ngx_str_t                   path;
     route_match_t              *match;
@@ -55,6 +56,13 @@ ngx_http_hive_handler(ngx_http_request_t *r)
         return NGX_HTTP_NOT_FOUND;
     }
 
+    if (r->err_status >= NGX_HTTP_BAD_REQUEST) {
+
+        /* an "error_page" has led here: ours is the document of that error */
+
+        return r->err_status;
+    }
+
     hmcf = ngx_http_get_module_main_conf(r, ngx_http_hive_module);
 
     ctx = ngx_http_hive_get_ctx(r);
@@ -62,14 +70,8 @@ ngx_http_hive_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    path = r->unparsed_uri;
-
-    p = ngx_strlchr(path.data, path.data + path.len, '?');
-
-    if (p) {
-        ctx->query.data = p + 1;
-        ctx->query.len = path.data + path.len - ctx->query.data;
-        path.len = p - path.data;
+    if (ngx_http_hive_path(r, ctx, &path) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     match = &ngx_http_hive_match;
@@ -153,6 +155,51 @@ ngx_http_hive_get_ctx(ngx_http_request_t *r)
     ngx_http_set_ctx(r, ctx, ngx_http_hive_module);
 
     return ctx;
+}
+
+
+/* As the client sent it; or, after a rewrite, as nginx has it now. */
+static ngx_int_t
+ngx_http_hive_path(ngx_http_request_t *r, ngx_http_hive_ctx_t *ctx,
+    ngx_str_t *path)
+{
+    u_char     *p;
+    uintptr_t   escape;
+
+    if (r->valid_unparsed_uri) {
+
+        *path = r->unparsed_uri;
+
+        p = ngx_strlchr(path->data, path->data + path->len, '?');
+
+        if (p) {
+            ctx->query.data = p + 1;
+            ctx->query.len = path->data + path->len - ctx->query.data;
+            path->len = p - path->data;
+        }
+
+        return NGX_OK;
+    }
+
+    *path = r->uri;
+    ctx->query = r->args;
+
+    escape = 2 * ngx_escape_uri(NULL, r->uri.data, r->uri.len,
+                                NGX_ESCAPE_URI);
+    if (escape == 0) {
+        return NGX_OK;
+    }
+
+    path->data = ngx_pnalloc(r->pool, r->uri.len + escape);
+    if (path->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    p = (u_char *) ngx_escape_uri(path->data, r->uri.data, r->uri.len,
+                                  NGX_ESCAPE_URI);
+    path->len = p - path->data;
+
+    return NGX_OK;
 }
 
 
