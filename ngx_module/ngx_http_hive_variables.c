@@ -190,7 +190,6 @@ ngx_http_hive_text_variable(ngx_http_request_t *r,
  * text that is safe in a line of JSON: nginx escapes quotes and controls, but
  * passes on bytes that are no UTF-8.
  */
-
 static ngx_int_t
 ngx_http_hive_ascii_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
@@ -201,13 +200,19 @@ ngx_http_hive_ascii_variable(ngx_http_request_t *r,
 
     path = (data == NGX_HTTP_HIVE_PATH);
 
+    ngx_str_null(&text);
+
     if (path) {
         text = r->unparsed_uri;
 
     } else if (r->headers_in.user_agent) {
         text = r->headers_in.user_agent->value;
+    }
 
-    } else {
+    if (text.data == NULL) {
+
+        /* not sent, or the request line could not be read */
+
         v->not_found = 1;
         return NGX_OK;
     }
