@@ -59,6 +59,38 @@ a_commit_that_comes_too_late_is_none(void **state)
     assert_string_equal(sql("select sum(n) from cell0.counters"), "0");
 }
 
+/* A worker that stops says of a change under way that it may happen, and of
+ * everything else that it did not. */
+static void
+a_stopping_worker_does_not_deny_a_change(void **state)
+{
+    static job_t hold, jobs[3];
+    int i;
+
+    (void) state;
+    job_start(&hold, op_hold, 0);
+    loop_for(30);
+    job_start(&jobs[0], op_bump, 1);
+    job_start(&jobs[1], op_sleep, 2);
+    job_start(&jobs[2], op_hold, 0);
+    loop_for(50);
+    for (i = 0; i < 3; i++) {
+        assert_false(jobs[i].done);
+        jobs[i].served.left = LEFT_STOPPING;
+        fiber_cancel(jobs[i].fiber);
+    }
+    loop_for(20);
+    fiber_cancel(hold.fiber);
+    jobs_wait();
+    assert_int_equal(jobs[0].status, 502);
+    assert_string_equal(jobs[0].code, "outcome_unknown");
+    for (i = 1; i < 3; i++) {
+        assert_int_equal(jobs[i].status, 503);
+        assert_string_equal(jobs[i].code, "worker_stopping");
+    }
+    loop_for(50);
+}
+
 static void
 op_nap(request_t *rq)
 {
@@ -270,6 +302,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_cancelled_transaction_lets_its_locks_go),
         TEST(a_commit_that_comes_too_late_is_none),
+        TEST(a_stopping_worker_does_not_deny_a_change),
         TEST(a_late_cancel_hits_no_other_transaction),
         TEST(a_cancelled_read_frees_its_lane),
         TEST(a_stopped_backend_is_given_up),

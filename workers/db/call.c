@@ -92,6 +92,21 @@ call_abandon(call_t *call)
     }
 }
 
+int
+call_is_commit(const call_t *call)
+{
+    return call->statement == statement_own(STATEMENT_COMMIT);
+}
+
+/* Whether it can change something when nobody waits for it any more; what
+ * was done in a transaction without its commit is undone. */
+static int
+may_happen(const call_t *call)
+{
+    return !call->queued && !call->read
+        && (!call_in_transaction(call) || call_is_commit(call));
+}
+
 void
 call_run(request_t *rq, call_t *call)
 {
@@ -110,7 +125,12 @@ call_run(request_t *rq, call_t *call)
     while (call->outcome == OUTCOME_NONE) {
         if (fiber_suspend("database") != 0
             && call->outcome == OUTCOME_NONE) {
+            int change = may_happen(call);
+
             call_abandon(call);
+            if (change) {
+                rq_raise_cancelled_change(rq);
+            }
             rq_raise_cancelled(rq);
         }
     }

@@ -143,6 +143,14 @@ void call_finish(call_t *call, outcome_t outcome);
 /* Its fiber leaves: the call is freed by who holds it, at the latest. */
 void call_abandon(call_t *call);
 
+static inline int
+call_in_transaction(const call_t *call)
+{
+    return call->connection != NULL;
+}
+
+int call_is_commit(const call_t *call);
+
 /* ---- connections ---- */
 
 typedef enum {

@@ -38,12 +38,6 @@ fifo_pop(connection_t *connection)
     return call;
 }
 
-static int
-in_transaction(const call_t *call)
-{
-    return call->connection != NULL;
-}
-
 static const char *
 sqlstate_of(const PGresult *result)
 {
@@ -228,12 +222,12 @@ settle(connection_t *connection, call_t *call)
     if (call->abandoned) {
         call_free(call);
     } else if (call->aborted && call->result == NULL) {
-        if (in_transaction(call)) {
+        if (call_in_transaction(call)) {
             call_finish(call, OUTCOME_ABORTED);
         } else {
             lane_resubmit(call);
         }
-    } else if (!in_transaction(call) && failed(call->result)
+    } else if (!call_in_transaction(call) && failed(call->result)
                && may_repeat(connection, call)) {
         lane_resubmit(call);
     } else {
@@ -298,7 +292,8 @@ commit_failed(connection_t *connection, PGresult *result)
         PQclear(call->result);
         call->result = result;
         /* Whose fault it is shows when each has a commit of its own. */
-        if (TAILQ_FIRST(&connection->held) != call && !in_transaction(call)) {
+        if (TAILQ_FIRST(&connection->held) != call
+            && !call_in_transaction(call)) {
             call->result = NULL;
             call->aborted = 1;
             PQclear(result);
@@ -442,12 +437,6 @@ pipeline_receive(connection_t *connection)
 
 /* ---- the end of a connection with calls on it ---- */
 
-static int
-is_commit(const call_t *call)
-{
-    return call->statement == statement_own(STATEMENT_COMMIT);
-}
-
 /* Whether it cannot have run to its end there: it was refused (with the
  * server's last words, or before), or undone with another, or the last words
  * came before its turn, or its sync never left. */
@@ -466,8 +455,8 @@ call_broken(connection_t *connection, call_t *call)
     if (call->abandoned || call->kind == CALL_PREPARE
         || call->kind == CALL_DEALLOCATE || call->kind == CALL_SYNC) {
         call_free(call);
-    } else if (in_transaction(call)) {
-        call_finish(call, is_commit(call)
+    } else if (call_in_transaction(call)) {
+        call_finish(call, call_is_commit(call)
                     && (!surely_not_run(connection, call) || call->answered)
                     ? OUTCOME_UNKNOWN : OUTCOME_UNAVAILABLE);
     } else if (call->read || surely_not_run(connection, call)) {

@@ -119,6 +119,20 @@ rq_raise_cancelled(request_t *rq)
         "the request was not finished within its time", NULL);
 }
 
+void
+rq_raise_cancelled_change(request_t *rq)
+{
+    served_t *served = served_of(rq);
+
+    if (served->left == LEFT_STOPPING) {
+        raise_problem(served, 502, "outcome_unknown",
+            "the worker ended while the change was made: it may or may not"
+            " have happened", NULL);
+    }
+
+    rq_raise_cancelled(rq);
+}
+
 /* setjmp in a function of its own: nothing here lives in a register across
  * it. */
 static int

@@ -81,6 +81,11 @@ void rq_check(request_t *rq);
 __attribute__((noreturn))
 void rq_raise_cancelled(request_t *rq);
 
+/* The same from a wait for a change that may happen all the same: when the
+ * worker stops that is 502 "outcome_unknown", not 503 ("send it again"). */
+__attribute__((noreturn))
+void rq_raise_cancelled_change(request_t *rq);
+
 /* Runs fn(rq, arg) so that a raise inside comes back here: 0, or the status
  * raised; the problem is then pending and rq_reraise continues it. For
  * code that must act between (roll back, store). */

@@ -47,7 +47,7 @@ void server_facts(server_facts_t *out);
  * that has ended and every module that is alive has confirmed, or after
  * `bound_ms`, closes the socket (what it holds is delivered up to 2 s after)
  * and calls done(arg). At the bound, requests still in flight get 503
- * "worker_stopping"; should some not end even then, server_facts still counts
+ * "worker_stopping" (502 when their change may still happen); should some not end even then, server_facts still counts
  * them when done is called, and the process must exit without them.
  * Idempotent. */
 void server_drain(unsigned bound_ms, void (*done)(void *arg), void *arg);
