@@ -20,7 +20,8 @@
  *   due_us latency_us kind status tries nonce id slowest_try_us
  *   kind r, k (keyed write), w (unkeyed); status: HTTP's, 0 no answer
  * due_us counts from the epoch, latency from due to the final answer. Last
- * line on standard output: totals; late: tries that outlived DEADLINE. */
+ * line on standard output: totals; late: tries that outlived DEADLINE;
+ * refused: answers of 502 and 503, sent again or not. */
 
 #include <arpa/inet.h>
 #include <assert.h>
@@ -78,7 +79,7 @@ static connection_t *connections;
 static int epfd;
 static FILE *journal;
 static uint64_t serial, seed = 88172645463325252ull;
-static uint64_t sent, answered, lost, wrong, late, retries;
+static uint64_t sent, answered, lost, wrong, late, retries, refused;
 
 /* Jobs waiting for a connection: a ring, and retries among them. */
 static job_t *queue;
@@ -330,6 +331,7 @@ answer_check(connection_t *c, int status, const char *body)
         snprintf(id, 37, "%s", found + 6);
     }
     if (status == 502 || status == 503) {
+        refused++;
         job_again(c, status);
         return;
     }
@@ -577,10 +579,10 @@ main(int argc, char **argv)
     run();
     fclose(journal);
     printf("sent=%llu answered=%llu lost=%llu wrong=%llu late=%llu "
-        "retries=%llu\n", (unsigned long long) sent,
+        "retries=%llu refused=%llu\n", (unsigned long long) sent,
         (unsigned long long) answered, (unsigned long long) lost,
         (unsigned long long) wrong, (unsigned long long) late,
-        (unsigned long long) retries);
+        (unsigned long long) retries, (unsigned long long) refused);
     for (size_t i = 0; i < naccounts; i++) {
         free(accounts[i].token);
         free(accounts[i].project);

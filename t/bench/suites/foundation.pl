@@ -208,7 +208,8 @@ return sub {
         $against->('list of 20 / Fastify', $list, $peer{fastify}{tasks}, 1.5);
         $against->('create / Fastify', $create, $peer{fastify}{create}, 1.3);
     } elsif (!$peers) {
-        Bench::progress('no ../shared/peers beside this checkout: the rows against Fastify and FastAPI are left out');
+        Bench::row("$_ (no ../shared/peers here)", undef, 'ratio', 1, 'min')
+            for 'project read / Fastify', 'project read / FastAPI with asyncpg', 'list of 20 / Fastify', 'create / Fastify';
     }
 
     if ($want->('memory')) {

@@ -116,6 +116,7 @@ sub check_round {
     is(scalar @odd, 0, "$name: each request ends with a documented answer")
         or diag join "\n", map { "$_->{kind} status $_->{status} tries $_->{tries} due +" . ($_->{due} / 1e6 - $began) } @odd[0 .. ($#odd < 5 ? $#odd : 5)];
     if ($o->{lossless}) {
+        is($totals->{refused}, 0, "$name: no request is refused, not even to be sent again");
         my @failed = grep { $_->{status} !~ /^20[01]$/ } @$rows;
         is(scalar @failed, 0, "$name: no request is lost ($seen)")
             or diag join "\n", map { sprintf '%s status %d tries %d due +%.3f took %.1f ms', @$_{qw(kind status tries)}, $_->{due} / 1e6 - $struck, $_->{took} / 1000 } @failed[0 .. ($#failed < 9 ? $#failed : 9)];
