@@ -591,7 +591,11 @@ ngx_http_hive_body_handler(ngx_http_request_t *r)
     ctx->limit_body = 0;
     ctx->body_len = 0;
 
-    for (cl = r->request_body->bufs; cl; cl = cl->next) {
+    /* one that was discarded before an internal redirect is not there */
+
+    cl = r->request_body ? r->request_body->bufs : NULL;
+
+    for ( /* void */ ; cl; cl = cl->next) {
         b = cl->buf;
 
         ctx->body_len += ngx_buf_in_memory(b) ? b->last - b->pos
