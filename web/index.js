@@ -20,6 +20,26 @@ function show(name, text, why) {
     reason.hidden = why === '';
 }
 
+// In words, what /health/ready says of the workers.
+function why(workers) {
+    const databases = workers.map((worker) => worker.facts?.database)
+        .filter(Boolean);
+
+    if (workers.length === 0) {
+        return 'No worker process answers.';
+    }
+    if (workers.every((worker) => worker.draining)) {
+        return 'The workers are about to stop.';
+    }
+    if (databases.some((database) => !database.reachable)) {
+        return 'The workers do not reach their database.';
+    }
+    if (databases.some((database) => !database.schema_ok)) {
+        return 'The database is of another version; the workers\' log says what mends it.';
+    }
+    return 'The workers are starting.';
+}
+
 async function ask() {
     try {
         const response = await fetch('/health/ready', {
@@ -30,7 +50,7 @@ async function ask() {
         if (response.ok) {
             show('ready', 'Ready', '');
         } else {
-            show('away', 'Not ready', facts.detail || facts.reason || '');
+            show('away', 'Not ready', why(facts.workers || []));
         }
     } catch {
         show('away', 'No answer', '');
