@@ -42,6 +42,7 @@ typedef struct {
     int stopping;
     int announced;             /* READY=1 was sent */
     int reload_asked;
+    uint64_t reload_began;
     uint64_t reload_until;     /* 0: no reload under way */
     uint64_t settle_at;        /* 0: not all of the new ones are ready yet */
 } supervisor_t;

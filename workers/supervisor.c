@@ -41,7 +41,8 @@ begin_reload(void)
 
     log_info("reload: %u processes", plan.processes);
     boss.plan = plan;
-    boss.reload_until = supervisor_now() + RELOAD_WAIT_MS;
+    boss.reload_began = supervisor_now();
+    boss.reload_until = boss.reload_began + RELOAD_WAIT_MS;
     boss.settle_at = 0;
     for (unsigned i = 0; i < plan.processes; i++) {
         slot_t *slot = &boss.slots[i];
@@ -71,8 +72,9 @@ settle_slot(unsigned index)
         process_dismiss(new);
         return;
     }
-    if (old->role != ROLE_CURRENT) {
-        return;                /* it died, and its side starts again */
+    if (old->role != ROLE_CURRENT
+        || (new->role == ROLE_NONE && old->started >= boss.reload_began)) {
+        return;                /* it died; a new one is there, or will be */
     }
     if (new->role != ROLE_INCOMING || (old->ready && !new->ready)) {
         log_error("reload failed: the new worker %u%c is not ready, the old"
