@@ -12,9 +12,11 @@
 
 /* Expired keys are deleted a few at a time, by one request in so many. */
 #define SWEEP_EVERY 64
+#define LINE_MS 5
 
 static uint8_t fingerprint_key[FINGERPRINT];
 static unsigned until_sweep = SWEEP_EVERY;
+static unsigned nameless;            /* keyed requests of nobody, running */
 
 typedef struct {
     slice_t key;
@@ -220,6 +222,31 @@ sweep_now_and_then(request_t *rq)
     }
 }
 
+static void
+leave_line(void *arg)
+{
+    (void) arg;
+    nameless--;
+}
+
+/* Registering hashes a password while its transaction is open: whoever is
+ * not signed in waits for the one before, or strangers could hold every
+ * transaction that this process has. */
+static void
+stand_in_line(request_t *rq)
+{
+    if (rq->signed_in) {
+        return;
+    }
+    while (nameless > 0) {
+        if (fiber_sleep(LINE_MS) != 0) {
+            rq_raise_cancelled(rq);
+        }
+    }
+    nameless++;
+    arena_cleanup(rq->arena, leave_line, NULL);
+}
+
 void
 idempotency_run(request_t *rq, handler_fn handler)
 {
@@ -239,6 +266,7 @@ idempotency_run(request_t *rq, handler_fn handler)
     run->handler = handler;
     make_fingerprint(rq, run->fingerprint);
 
+    stand_in_line(rq);
     db_begin(rq);
     claim_or_raise(rq, run);
     if (!run->claimed) {

@@ -104,6 +104,9 @@ quarantine_fingerprint(const quarantine_t *quarantine, const request_t *rq)
     for (unsigned i = 0; i < rq->nparams; i++) {
         hash = hash_slice(hash, key, rq->params[i]);
     }
+    /* One user's data that kills is not everybody's. */
+    hash = hash_slice(hash, key, (slice_t) {
+        (const char *) rq->user.bytes, sizeof(rq->user.bytes) });
     hash = hash_slice(hash, key, rq->query);
     hash = hash_slice(hash, key, rq->body);
 
