@@ -1,0 +1,239 @@
+-- Ends of tasks: the one way from tasks to task_history, for the engine, for
+-- remote runners, for people who cancel (workers/work/settle.c).
+--
+-- Locks: runs by id, then the tasks that end, then those that wait for them,
+-- each in the order of ids. Whoever gives a task a dependent locks the task
+-- and counts up `dependents`, which is part of the fence here: so the edges
+-- that a statement sees of what it has locked are all there are.
+
+-- name: task_settle_lock
+-- Before the end, other than by success, of tasks that have dependents or
+-- belong to a run: locks all that task_settle will end or touch for $1, which
+-- end as $2. Returns how many that are; to be repeated in the transaction
+-- until it says the same twice, since what was waited for may have changed.
+with recursive k as materialized (
+    select * from unnest($1::uuid[], $2::text[]) k (id, state)
+), r as materialized (
+    select r.id, r.on_failure from runs r
+    where r.id in (select t.run_id from k join tasks t on t.id = k.id)
+    order by r.id for update
+), l as materialized (
+    select t.id, t.run_id, k.state from k join tasks t on t.id = k.id
+    where (select count(*) from r) >= 0
+    order by t.id for update of t
+), down (id) as (
+    select d.child_id
+    from l
+    join task_dependencies d on d.parent_id = l.id
+    join tasks c on c.id = d.child_id
+    where l.state <> 'succeeded' and not c.run_on_failure
+      and c.state in ('blocked', 'paused')
+    union
+    select d.child_id
+    from down
+    join task_dependencies d on d.parent_id = down.id
+    join tasks c on c.id = d.child_id
+    where not c.run_on_failure and c.state in ('blocked', 'paused')
+), reach as (
+    select id from down
+    union
+    select t.id
+    from l
+    join r on r.id = l.run_id and r.on_failure = 'fail_fast'
+    join tasks t on t.run_id = r.id
+    where l.state = 'failed'
+), reached as (
+    select id from reach
+    union
+    select d.child_id from reach join task_dependencies d
+        on d.parent_id = reach.id
+    union
+    select d.child_id from l join task_dependencies d on d.parent_id = l.id
+), locked as materialized (
+    select t.id from tasks t
+    where t.id in (select id from reached) and t.id not in (select id from l)
+    order by t.id for update
+)
+select (select count(*) from l) + (select count(*) from locked) as n
+
+-- name: task_settle
+-- Ends tasks $1 as $4 with result $5, error $6 and cost $7. Each must be as
+-- its caller knows it: attempt $2, run by $3 (null: not running), $8 the
+-- count of its dependents. Those that are not are left alone. $9: virtual
+-- time by kind, for those set free; $10: whether to append events.
+--
+-- Rows, by `what`: `end` (a task that ended: its id), `free` (one that
+-- may run now), `stop` (one that runs and is asked to stop), `run` (a run
+-- that ended), `event`.
+with recursive k as materialized (
+    select * from unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::text[],
+        $5::jsonb[], $6::jsonb[], $7::bigint[], $8::integer[])
+        k (id, attempt, worker_id, state, result, error, cost, dependents)
+), r as materialized (
+    select r.id, r.on_failure from runs r
+    where r.id in (select t.run_id from k join tasks t on t.id = k.id)
+    order by r.id for update
+), l as materialized (
+    select t.id, t.run_id, t.dependents, k.state, k.result, k.error, k.cost
+    from k join tasks t on t.id = k.id
+    where (select count(*) from r) >= 0
+      and t.attempt = k.attempt and t.dependents = k.dependents
+      and case when k.worker_id is null then t.state <> 'running'
+          else t.state = 'running' and t.worker_id = k.worker_id end
+    order by t.id for update of t
+), down (id) as (
+    select d.child_id
+    from l
+    join task_dependencies d on d.parent_id = l.id
+    join tasks c on c.id = d.child_id
+    where l.dependents > 0 and l.state <> 'succeeded'
+      and not c.run_on_failure and c.state in ('blocked', 'paused')
+    union
+    select d.child_id
+    from down
+    join task_dependencies d on d.parent_id = down.id
+    join tasks c on c.id = d.child_id
+    where not c.run_on_failure and c.state in ('blocked', 'paused')
+), doomed as materialized (
+    select t.id, d.state
+    from (select id, 'skipped' as state from down
+          union all
+          select t.id, 'cancelled'
+          from l
+          join r on r.id = l.run_id and r.on_failure = 'fail_fast'
+          join tasks t on t.run_id = r.id
+          where l.state = 'failed' and t.state <> 'running'
+            and not t.run_on_failure and t.id not in (select id from down)
+          group by t.id) d
+    join tasks t on t.id = d.id
+    where t.state <> 'running' and t.id not in (select id from l)
+    order by t.id for update of t
+), gone as (
+    delete from tasks t
+    using (select id, state, result, error, cost from l
+           union all
+           select id, state, null, null, 0 from doomed) e
+    where t.id = e.id
+    returning t.*, e.state as end_state, e.result as end_result,
+              e.error as end_error, e.cost as end_cost
+), moved as (
+    insert into task_history (id, owner_id, turn, run_at, created_at,
+        updated_at, version, event_seq, rank, cost_nano_usd, timeout_ms,
+        backoff_ms, deps_left, dependents, priority, attempt, attempt_base,
+        max_attempts, remote, templated, run_on_failure, cancel_requested,
+        state, kind, title, description, labels, input, project_id, run_id,
+        parent_id, step, worker_id, deadline_at, started_at, finished_at,
+        unique_key, limit_key, progress, progress_message, counters, result,
+        error)
+    select id, owner_id, turn, run_at, created_at,
+        now(), version + 1, event_seq + 1, rank, cost_nano_usd + end_cost,
+        timeout_ms, backoff_ms, deps_left, dependents, priority, attempt,
+        attempt_base, max_attempts, remote, templated, run_on_failure,
+        cancel_requested, end_state, kind, title, description, labels, input,
+        project_id, run_id, parent_id, step, worker_id, deadline_at,
+        started_at, now(), unique_key, limit_key, progress, progress_message,
+        counters, end_result, coalesce(end_error, error)
+    from gone
+), attempts as (
+    insert into task_attempts (task_id, attempt, outcome, worker_id,
+        started_at, error)
+    select id, attempt,
+           case when end_error->>'code' in ('timed_out', 'lost')
+               then end_error->>'code' else end_state end,
+           worker_id, started_at, end_error
+    from gone
+    where state = 'running' and end_state <> 'succeeded'
+), parents as materialized (
+    select d.child_id as id, count(*)::integer as n
+    from gone g
+    join task_dependencies d on d.parent_id = g.id
+    where g.dependents > 0
+    group by d.child_id
+), waiting as materialized (
+    select t.id, p.n
+    from parents p join tasks t on t.id = p.id
+    where t.id not in (select id from doomed)
+      and t.state in ('blocked', 'paused')
+    order by t.id for update of t
+), freed as (
+    update tasks t
+    set deps_left = t.deps_left - w.n,
+        state = case when t.deps_left > w.n or t.state <> 'blocked'
+                then t.state when t.run_at > now() then 'scheduled'
+                else 'ready' end,
+        turn = case when t.deps_left > w.n then t.turn
+               else coalesce(($9::jsonb->>t.kind)::bigint, 0) + w.place end,
+        version = t.version + 1,
+        event_seq = t.event_seq
+            + (t.deps_left = w.n and t.state = 'blocked')::integer,
+        updated_at = now()
+    from (select id, n, row_number() over (order by id) as place
+          from waiting) w
+    where t.id = w.id
+    returning t.id, t.owner_id, t.kind, t.state, t.deps_left, t.event_seq,
+              t.limit_key, t.remote
+), stopped as (
+    update tasks t
+    set cancel_requested = true, updated_at = now(), version = t.version + 1
+    from (select distinct r.id
+          from l join r on r.id = l.run_id and r.on_failure = 'fail_fast'
+          where l.state = 'failed') f
+    where t.run_id = f.id and t.state = 'running' and not t.cancel_requested
+      and not t.run_on_failure and t.id not in (select id from l)
+    returning t.id, t.worker_id
+), rolled as (
+    update runs r
+    set left_n = r.left_n - u.n,
+        succeeded_n = r.succeeded_n + u.succeeded,
+        failed_n = r.failed_n + u.failed,
+        cancelled_n = r.cancelled_n + u.cancelled,
+        skipped_n = r.skipped_n + u.skipped,
+        state = case when r.left_n > u.n then r.state
+                when r.failed_n + u.failed > 0 then 'failed'
+                when r.cancelled_n + u.cancelled > 0 then 'cancelled'
+                else 'succeeded' end,
+        finished_at = case when r.left_n = u.n then now() end,
+        version = r.version + 1, event_seq = r.event_seq + 1,
+        updated_at = now()
+    from (select run_id, count(*) as n,
+                 count(*) filter (where end_state = 'succeeded') as succeeded,
+                 count(*) filter (where end_state = 'failed') as failed,
+                 count(*) filter (where end_state = 'cancelled') as cancelled,
+                 count(*) filter (where end_state = 'skipped') as skipped
+          from gone where run_id is not null group by run_id) u
+    where r.id = u.run_id
+    returning r.*
+), event as (
+    insert into events (channel, "offset", type, data)
+    select 'task:' || id::text, event_seq + 1, 'task.' || end_state,
+           jsonb_build_object('state', end_state, 'attempt', attempt)
+    from gone where $10
+    union all
+    select 'task:' || id::text, event_seq, 'task.' || state,
+           jsonb_build_object('state', state)
+    from freed where $10 and deps_left = 0 and state <> 'paused'
+    union all
+    select 'workflow:' || id::text, event_seq,
+           case when left_n > 0 then 'run.progress' else 'run.' || state end,
+           jsonb_build_object('state', state, 'total', total_n,
+               'left', left_n, 'succeeded', succeeded_n, 'failed', failed_n,
+               'cancelled', cancelled_n, 'skipped', skipped_n)
+    from rolled
+    returning channel, "offset", type, data, created_at
+)
+select 'end' as what, id, owner_id, kind, limit_key, false as remote,
+       null::varchar as _channel, null::bigint as _offset,
+       null::varchar as _event, null::jsonb as _event_data,
+       null::timestamptz as _event_time
+from gone
+union all
+select 'free', id, owner_id, kind, limit_key, remote, null, null, null, null,
+       null
+from freed where state = 'ready'
+union all
+select 'stop', id, worker_id, null, null, false, null, null, null, null, null
+from stopped
+union all
+select 'event', null, null, null, null, false, channel, "offset", type, data,
+       created_at
+from event
