@@ -156,7 +156,7 @@ sub check_round {
     note sprintf '%s: p99 %.1f ms before, %.1f ms after', $name, $before, $after;
     push @{ $o->{latency} }, [$before, $after];
     if ($ENV{HIVE_FAULT_ROUNDS}) {
-        my $bound = 2 * $before > 25 ? 2 * $before : 25;
+        my $bound = 2 * $before > 10 ? 2 * $before : 10;
         cmp_ok($after, '<=', $bound, sprintf '%s: p99 is back %d s after the fault', $name, $o->{recover});
     }
     my $left;
