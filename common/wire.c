@@ -371,3 +371,15 @@ wire_put_end(wire_buf_t *buf, uint64_t id, uint8_t flags)
 
     return record_begin(buf, WIRE_END, flags, id, 0, &p);
 }
+
+int
+wire_put_metrics(wire_buf_t *buf, slice_t text)
+{
+    uint8_t *p;
+    int rc = record_begin(buf, WIRE_METRICS, 0, 0, text.len, &p);
+
+    if (rc == WIRE_OK) {
+        put_bytes(p, text.data, text.len);
+    }
+    return rc;
+}

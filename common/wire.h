@@ -11,7 +11,7 @@
  *              another request
  *
  *   module to worker    PING REQUEST CANCEL CREDIT
- *   worker to module    BEAT REPLY HEAD CHUNK END
+ *   worker to module    BEAT REPLY HEAD CHUNK END METRICS
  *
  * Decoding never reads past the message, whatever it says, and hands out
  * slices into it; encoding appends to a growable buffer. A message of
@@ -27,7 +27,7 @@
 #include <stdint.h>
 
 #define WIRE_MAJOR 1
-#define WIRE_MINOR 0
+#define WIRE_MINOR 1
 
 #define WIRE_PREAMBLE 8
 #define WIRE_RECORD   16
@@ -52,7 +52,8 @@ typedef enum {
     WIRE_REPLY,    /* a whole reply */
     WIRE_HEAD,     /* a streamed reply begins; body is its first chunk */
     WIRE_CHUNK,    /* payload: bytes */
-    WIRE_END       /* flags: WIRE_END_FAILED when the stream broke */
+    WIRE_END,      /* flags: WIRE_END_FAILED when the stream broke */
+    WIRE_METRICS   /* payload: Prometheus text of all workers; minor 1 */
 } wire_type_t;
 
 #define WIRE_END_FAILED 0x01
@@ -83,6 +84,8 @@ typedef struct {
 
 /* PING flags */
 #define WIRE_PING_STOP  0x01  /* "I know that you drain; nothing more comes" */
+#define WIRE_PING_METRICS 0x02  /* "a METRICS with each of your beats": one
+                                   worker is asked, it tells of all */
 
 /* Principal flags */
 #define WIRE_SIGNED_IN  0x01
@@ -144,6 +147,7 @@ int wire_put_reply(wire_buf_t *buf, uint64_t id, wire_type_t reply_or_head,
     const wire_reply_t *reply);
 int wire_put_chunk(wire_buf_t *buf, uint64_t id, slice_t bytes);
 int wire_put_end(wire_buf_t *buf, uint64_t id, uint8_t flags);
+int wire_put_metrics(wire_buf_t *buf, slice_t text);
 
 /* As wire_put_request for a request whose body of `body_len` bytes the caller
  * copies in itself (from file buffers): `rq->body` is ignored, and *body

@@ -16,7 +16,8 @@
  *            u16 status; u8 headers; u8 zero; u32 body length; u8 name
  *            length and u16 value length of each header; name and value of
  *            each header; body
- *   CHUNK    the bytes
+ *   CHUNK, METRICS
+ *            the bytes
  *   CANCEL, END
  *            nothing
  *

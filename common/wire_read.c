@@ -60,7 +60,7 @@ static int
 type_known(uint8_t type)
 {
     return (type >= WIRE_PING && type <= WIRE_CREDIT)
-           || (type >= WIRE_BEAT && type <= WIRE_END);
+           || (type >= WIRE_BEAT && type <= WIRE_METRICS);
 }
 
 int

@@ -40,6 +40,8 @@
 #define NGX_HTTP_HIVE_HEARTBEAT     1000    /* between two PINGs */
 #define NGX_HTTP_HIVE_SUSPECT       1500    /* silent: chosen last */
 #define NGX_HTTP_HIVE_SILENT        3000    /* silent: out */
+#define NGX_HTTP_HIVE_METRICS       15000   /* older ones of workers are not
+                                               shown */
 #define NGX_HTTP_HIVE_STARTUP       1000    /* requests wait for a first peer */
 #define NGX_HTTP_HIVE_HANDOVER      1500    /* a draining peer still serves
                                                while no other one is up */
@@ -198,6 +200,11 @@ struct ngx_http_hive_peers_s {
     ngx_event_t                 startup;
 
     uint64_t                    incarnation;
+
+    u_char                     *metrics;        /* of the workers, as text */
+    size_t                      metrics_len;
+    size_t                      metrics_size;
+    ngx_msec_t                  metrics_heard;
 
     u_char                      health[128];    /* the reply of /health */
     size_t                      health_len;     /* 0: not made yet */

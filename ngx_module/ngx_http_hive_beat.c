@@ -15,7 +15,12 @@ static void ngx_http_hive_record(ngx_http_hive_peer_t *peer,
     wire_record_t *record);
 static void ngx_http_hive_beat(ngx_http_hive_peer_t *peer,
     wire_record_t *record);
-static void ngx_http_hive_facts(ngx_http_hive_peer_t *peer, slice_t facts);
+static u_char *ngx_http_hive_keep(u_char *to, size_t *size, slice_t text,
+    ngx_log_t *log);
+static ngx_http_hive_peer_t *ngx_http_hive_teller(
+    ngx_http_hive_peers_t *peers);
+static void ngx_http_hive_metrics_told(ngx_http_hive_peers_t *peers,
+    slice_t text);
 static void ngx_http_hive_handover(ngx_http_hive_peers_t *peers);
 static void ngx_http_hive_down(ngx_http_hive_peer_t *peer, const char *reason,
     ngx_uint_t cancel);
@@ -132,6 +137,10 @@ ngx_http_hive_record(ngx_http_hive_peer_t *peer, wire_record_t *record)
         ngx_http_hive_beat(peer, record);
         return;
 
+    case WIRE_METRICS:
+        ngx_http_hive_metrics_told(peer->peers, record->payload);
+        return;
+
     case WIRE_REPLY:
     case WIRE_HEAD:
     case WIRE_CHUNK:
@@ -193,7 +202,9 @@ ngx_http_hive_beat(ngx_http_hive_peer_t *peer, wire_record_t *record)
         ngx_http_hive_down(peer, "replaced", 0);
     }
 
-    ngx_http_hive_facts(peer, beat.facts);
+    peer->facts = ngx_http_hive_keep(peer->facts, &peer->facts_size,
+                                     beat.facts, peers->log);
+    peer->facts_len = peer->facts ? beat.facts.len : 0;
 
     peer->incarnation = beat.incarnation;
     peer->pid = beat.pid;
@@ -226,27 +237,64 @@ ngx_http_hive_beat(ngx_http_hive_peer_t *peer, wire_record_t *record)
 
 
 static void
-ngx_http_hive_facts(ngx_http_hive_peer_t *peer, slice_t facts)
+ngx_http_hive_metrics_told(ngx_http_hive_peers_t *peers, slice_t text)
 {
-    u_char  *p;
+    peers->metrics = ngx_http_hive_keep(peers->metrics, &peers->metrics_size,
+                                        text, peers->log);
+    peers->metrics_len = peers->metrics ? text.len : 0;
+    peers->metrics_heard = ngx_current_msec;
+}
 
-    if (facts.len > peer->facts_size) {
-        p = ngx_alloc(facts.len, peer->peers->log);
-        if (p == NULL) {
-            return;
+
+/* A copy of the text in memory that grows as need be; NULL: there is none. */
+static u_char *
+ngx_http_hive_keep(u_char *to, size_t *size, slice_t text, ngx_log_t *log)
+{
+    if (text.len > *size) {
+        ngx_free(to);
+        *size = 0;
+
+        to = ngx_alloc(text.len, log);
+        if (to == NULL) {
+            return NULL;
         }
 
-        ngx_free(peer->facts);
-
-        peer->facts = p;
-        peer->facts_size = facts.len;
+        *size = text.len;
     }
 
-    if (facts.len) {
-        ngx_memcpy(peer->facts, facts.data, facts.len);
+    if (text.len) {
+        ngx_memcpy(to, text.data, text.len);
     }
 
-    peer->facts_len = facts.len;
+    return to;
+}
+
+
+/*
+ * Who is asked for the metrics of all workers: all nginx workers ask the same
+ * one, so that they know the same.
+ */
+static ngx_http_hive_peer_t *
+ngx_http_hive_teller(ngx_http_hive_peers_t *peers)
+{
+    ngx_uint_t             i;
+    ngx_http_hive_peer_t  *peer, *teller;
+
+    teller = NULL;
+
+    for (i = 0; i < peers->npeers; i++) {
+        peer = &peers->peer[i];
+
+        if (peer->up && !peer->draining) {
+            return peer;
+        }
+
+        if (peer->up && teller == NULL) {
+            teller = peer;
+        }
+    }
+
+    return teller;
 }
 
 
@@ -303,6 +351,10 @@ ngx_http_hive_ping(ngx_http_hive_peer_t *peer)
     peer->pinged = ngx_current_msec;
 
     flags = (peer->stopped && peer->in_flight == 0) ? WIRE_PING_STOP : 0;
+
+    if (peer == ngx_http_hive_teller(peer->peers)) {
+        flags |= WIRE_PING_METRICS;
+    }
 
     if (wire_put_ping(&peer->out, flags, peer->peers->incarnation)
         == WIRE_OK)

@@ -2,7 +2,8 @@
 /*
  * GET /metrics: the counters of all processes, added up, as Prometheus text
  * (version 0.0.4). Labels are operations, status classes and buckets: there
- * are as many series as the code has, whatever is asked for.
+ * are as many series as the code has, whatever is asked for. What the workers
+ * count follows as one of them has told it for all.
  */
 
 
@@ -22,6 +23,7 @@ typedef struct {
 
 static u_char *ngx_http_hive_metrics_single(u_char *p,
     ngx_http_hive_shared_t *sh);
+static slice_t ngx_http_hive_metrics_workers(ngx_http_hive_peers_t *peers);
 static u_char *ngx_http_hive_metrics_peers(u_char *p,
     ngx_http_hive_shared_t *sh);
 static ngx_uint_t ngx_http_hive_metrics_sum(ngx_http_hive_shared_t *sh,
@@ -111,6 +113,7 @@ ngx_http_hive_metrics(ngx_http_request_t *r, ngx_http_hive_ctx_t *ctx)
 {
     size_t                      size;
     u_char                     *body, *p;
+    slice_t                     workers;
     ngx_uint_t                  series;
     ngx_slab_pool_t            *shpool;
     ngx_http_hive_shared_t     *sh;
@@ -129,8 +132,10 @@ ngx_http_hive_metrics(ngx_http_request_t *r, ngx_http_hive_ctx_t *ctx)
     }
 
     series = ngx_http_hive_metrics_sum(sh, sums);
+    workers = ngx_http_hive_metrics_workers(hmcf->peers);
 
-    size = (series * (NGX_HTTP_HIVE_BUCKETS + 4) + sh->nslots
+    size = workers.len
+           + (series * (NGX_HTTP_HIVE_BUCKETS + 4) + sh->nslots
             + 4 * sizeof(ngx_http_hive_single) / sizeof(ngx_http_hive_metric_t)
             + 16) * NGX_HTTP_HIVE_LINE;
 
@@ -143,6 +148,10 @@ ngx_http_hive_metrics(ngx_http_request_t *r, ngx_http_hive_ctx_t *ctx)
     p = ngx_http_hive_metrics_peers(p, sh);
     p = ngx_http_hive_metrics_requests(p, sums);
     p = ngx_http_hive_metrics_histograms(p, sums);
+
+    if (workers.len) {
+        p = ngx_cpymem(p, workers.data, workers.len);
+    }
 
     return ngx_http_hive_send(r, NGX_HTTP_OK, &ngx_http_hive_metrics_type,
                               body, p - body);
@@ -168,6 +177,26 @@ ngx_http_hive_metrics_single(u_char *p, ngx_http_hive_shared_t *sh)
     }
 
     return p;
+}
+
+
+/* None when no worker has been there for long. */
+static slice_t
+ngx_http_hive_metrics_workers(ngx_http_hive_peers_t *peers)
+{
+    slice_t  text;
+
+    text.data = NULL;
+    text.len = 0;
+
+    if (peers->metrics_len
+        && ngx_current_msec - peers->metrics_heard < NGX_HTTP_HIVE_METRICS)
+    {
+        text.data = (char *) peers->metrics;
+        text.len = peers->metrics_len;
+    }
+
+    return text;
 }
 
 

@@ -333,6 +333,11 @@ ngx_http_hive_peers_exit(ngx_http_hive_main_conf_t *hmcf)
         ngx_http_hive_peer_close(&peers->peer[i]);
     }
 
+    ngx_free(peers->metrics);
+
+    peers->metrics = NULL;
+    peers->metrics_len = 0;
+
     while (zmq_ctx_term(peers->zmq) == -1 && zmq_errno() == EINTR) {
         /* void */
     }

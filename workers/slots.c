@@ -3,6 +3,7 @@
 #include "slots.h"
 
 #include "workers/runtime/log.h"
+#include "workers/runtime/metrics.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -85,6 +86,7 @@ become_child(unsigned slot, unsigned side, int report_fd, pid_t parent)
     }
     unsetenv("NOTIFY_SOCKET");
     sigprocmask(SIG_SETMASK, &boss.inherited, NULL);
+    metrics_join(2 * slot + side);
 
     exit(boss.hooks.child(&child, boss.hooks.arg));
 }

@@ -6,6 +6,7 @@
 #include "slots.h"
 
 #include "workers/runtime/log.h"
+#include "workers/runtime/metrics.h"
 
 #include <systemd/sd-daemon.h>
 
@@ -353,7 +354,8 @@ supervisor_run(const supervisor_plan_t *plan,
     boss.plan = *plan;
     boss.hooks = *hooks;
     boss.quarantine = quarantine_new();
-    if (boss.quarantine == NULL || open_signals() != 0) {
+    if (boss.quarantine == NULL || metrics_new(2 * plan->processes) != 0
+        || open_signals() != 0) {
         log_error("starting the supervisor failed: %s", strerror(errno));
         return 1;
     }
@@ -372,6 +374,7 @@ supervisor_run(const supervisor_plan_t *plan,
         unlink(hooks->pidfile);
     }
     quarantine_free(boss.quarantine);
+    metrics_free();
     close(boss.signals);
     sigprocmask(SIG_SETMASK, &boss.inherited, NULL);
     return 0;

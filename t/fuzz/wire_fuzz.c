@@ -181,6 +181,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         case WIRE_CANCEL:
         case WIRE_CHUNK:
         case WIRE_END:
+        case WIRE_METRICS:
             break;
         }
     }

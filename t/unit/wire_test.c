@@ -84,6 +84,8 @@ assert_request(const wire_request_t *a, const wire_request_t *b)
     assert_slice(a->body, b->body);
 }
 
+#define ALL_RECORDS 10
+
 /* One record of every kind. */
 static void
 put_all(wire_buf_t *buf)
@@ -109,6 +111,7 @@ put_all(wire_buf_t *buf)
     assert_int_equal(wire_put_reply(buf, ID, WIRE_HEAD, &reply), 0);
     assert_int_equal(wire_put_chunk(buf, ID, SLICE("line\n")), 0);
     assert_int_equal(wire_put_end(buf, ID, WIRE_END_FAILED), 0);
+    assert_int_equal(wire_put_metrics(buf, SLICE("a 1\n")), 0);
     wire_buf_finish(buf);
 }
 
@@ -137,6 +140,7 @@ get_any(const wire_record_t *record)
     case WIRE_CANCEL:
     case WIRE_CHUNK:
     case WIRE_END:
+    case WIRE_METRICS:
         return 0;
     }
 
@@ -191,7 +195,7 @@ every_record_round_trips(void **state)
     fill_request(&sent);
 
     assert_int_equal(wire_reader_init(&reader, buf.data, buf.len), 0);
-    assert_int_equal(reader.records, 9);
+    assert_int_equal(reader.records, ALL_RECORDS);
 
     assert_int_equal(wire_next(&reader, &record), 1);
     assert_int_equal(record.type, WIRE_PING);
@@ -242,6 +246,10 @@ every_record_round_trips(void **state)
     assert_int_equal(wire_next(&reader, &record), 1);
     assert_int_equal(record.type, WIRE_END);
     assert_int_equal(record.flags, WIRE_END_FAILED);
+
+    assert_int_equal(wire_next(&reader, &record), 1);
+    assert_int_equal(record.type, WIRE_METRICS);
+    assert_slice(record.payload, SLICE("a 1\n"));
     assert_int_equal(wire_next(&reader, &record), 0);
     assert_int_equal(wire_next(&reader, &record), 0);
 
@@ -254,7 +262,7 @@ static void
 the_bytes_are_these(void **state)
 {
     static const uint8_t expected[] = {
-        'H', 'V', 1, 0, 3, 0, 0, 0,
+        'H', 'V', 1, WIRE_MINOR, 3, 0, 0, 0,
         24, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         8, 7, 6, 5, 4, 3, 2, 1,
         38, 0, 0, 0, 17, 0, 0, 0,
@@ -291,7 +299,7 @@ every_cut_message_is_refused(void **state)
     (void) state;
     put_all(&buf);
 
-    assert_int_equal(read_all(buf.data, buf.len), 9);
+    assert_int_equal(read_all(buf.data, buf.len), ALL_RECORDS);
     for (size_t len = 0; len < buf.len; len++) {
         if (read_all(buf.data, len) != WIRE_TRUNCATED) {
             fail_msg("cut at %zu of %zu", len, buf.len);
@@ -323,7 +331,7 @@ every_cut_payload_is_refused(void **state)
         wire_record_t cut = record;
         char *copy;
 
-        if (record.type == WIRE_CHUNK) {
+        if (record.type == WIRE_CHUNK || record.type == WIRE_METRICS) {
             continue;       /* any length is a payload */
         }
         for (size_t len = 0; len < record.payload.len; len++) {
@@ -365,7 +373,7 @@ every_bent_byte_is_survived(void **state)
             buf.data[at] ^= bends[i];
         }
     }
-    assert_int_equal(read_all(buf.data, buf.len), 9);
+    assert_int_equal(read_all(buf.data, buf.len), ALL_RECORDS);
 
     wire_buf_release(&buf);
 }
@@ -388,7 +396,7 @@ preamble_and_record_header_are_checked(void **state)
     assert_int_equal(read_all(buf.data, buf.len), WIRE_VERSION);
     buf.data[2] = WIRE_MAJOR;
     buf.data[3] = 200;          /* minor versions may differ */
-    assert_int_equal(read_all(buf.data, buf.len), 9);
+    assert_int_equal(read_all(buf.data, buf.len), ALL_RECORDS);
 
     buf.data[4] = 10;
     assert_int_equal(read_all(buf.data, buf.len), WIRE_TRUNCATED);
@@ -431,7 +439,7 @@ unknown_records_are_skipped(void **state)
 
     for (unsigned type = 0; type < 256; type++) {
         if ((type >= WIRE_PING && type <= WIRE_CREDIT)
-            || (type >= WIRE_BEAT && type <= WIRE_END)) {
+            || (type >= WIRE_BEAT && type <= WIRE_METRICS)) {
             continue;
         }
         buf.data[first + 4] = (uint8_t) type;

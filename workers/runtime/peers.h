@@ -27,6 +27,8 @@ struct peer_s {
     uint64_t complained;       /* uv_now() of the last line about it */
     uint8_t dirty;
     uint8_t beat_due;
+    uint8_t wants_metrics;     /* by its last PING */
+    uint8_t metrics_due;       /* with the next beat */
     uint8_t stopped;           /* sends nothing more: WIRE_PING_STOP */
     uint8_t identity_len;
     uint8_t identity[255];

@@ -11,6 +11,7 @@
 #include "endpoint.h"
 #include "inflight.h"
 #include "log.h"
+#include "metrics.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -39,6 +40,9 @@ static struct {
     int facts_stale;
     arena_t *facts_arena;
     slice_t facts;
+    int metrics_stale;
+    arena_t *metrics_arena;
+    slice_t metrics;
     uint64_t incarnation;
 
     int draining;
@@ -63,6 +67,12 @@ on_ping(peer_t *peer, const wire_record_t *record)
     }
     peer->incarnation = incarnation;
     peer->stopped = (record->flags & WIRE_PING_STOP) != 0;
+    if (record->flags & WIRE_PING_METRICS) {
+        peer->metrics_due |= !peer->wants_metrics;
+        peer->wants_metrics = 1;
+    } else {
+        peer->wants_metrics = peer->metrics_due = 0;
+    }
     peer_beat(peer);
 }
 
@@ -177,6 +187,24 @@ receive_some(void)
 
 /* ---- beats ---- */
 
+/* Made anew once a second, so that all modules know the same. */
+static void
+append_metrics(peer_t *peer)
+{
+    if (server.metrics_stale) {
+        buf_t text;
+
+        server.metrics_stale = 0;
+        arena_reset(server.metrics_arena);
+        buf_init(&text, server.metrics_arena, server.metrics.len + 4096);
+        metrics_put(&text);
+        server.metrics = buf_slice(&text);
+    }
+
+    peer->metrics_due = 0;
+    wire_put_metrics(&peer->out, server.metrics);
+}
+
 static void
 append_beat(peer_t *peer)
 {
@@ -200,6 +228,9 @@ append_beat(peer_t *peer)
 
     beat.facts = server.facts;
     wire_put_beat(&peer->out, &beat);
+    if (peer->metrics_due) {
+        append_metrics(peer);
+    }
 }
 
 void
@@ -216,6 +247,10 @@ on_timer(uv_timer_t *timer)
 {
     (void) timer;
     peers_expire(uv_now(server.config.loop));
+    server.metrics_stale = 1;
+    for (peer_t *peer = peers_first(); peer != NULL; peer = peer->next) {
+        peer->metrics_due = peer->wants_metrics;
+    }
     server_changed();
 }
 
@@ -327,6 +362,7 @@ server_start(const server_config_t *config)
     memset(&server, 0, sizeof(server));
     server.config = *config;
     server.facts_stale = 1;
+    server.metrics_stale = 1;
 
     if (getrandom(&server.incarnation, sizeof(server.incarnation), 0) < 0) {
         return -errno;
@@ -345,6 +381,7 @@ server_start(const server_config_t *config)
     }
 
     server.facts_arena = arena_new();
+    server.metrics_arena = arena_new();
     peers_start(&(peers_config_t) {
         .socket = server.socket, .lost = inflight_lost, .beat = append_beat
     });
@@ -366,6 +403,7 @@ on_closed(uv_handle_t *handle)
     zmq_close(server.socket);
     server.socket = NULL;
     arena_free(server.facts_arena);
+    arena_free(server.metrics_arena);
     inflight_stop();
     server.drained(server.drained_arg);
 }
