@@ -398,9 +398,9 @@ preamble_and_record_header_are_checked(void **state)
     buf.data[3] = 200;          /* minor versions may differ */
     assert_int_equal(read_all(buf.data, buf.len), ALL_RECORDS);
 
-    buf.data[4] = 10;
+    buf.data[4] = ALL_RECORDS + 1;
     assert_int_equal(read_all(buf.data, buf.len), WIRE_TRUNCATED);
-    buf.data[4] = 8;
+    buf.data[4] = ALL_RECORDS - 1;
     assert_int_equal(read_all(buf.data, buf.len), WIRE_INVALID);
     memset(buf.data + 4, 0xff, 4);
     assert_int_equal(read_all(buf.data, buf.len), WIRE_TRUNCATED);
@@ -686,7 +686,7 @@ without_memory_the_batch_stays(void **state)
                                               1024 * 1024 * 1024, &body));
     assert_int_equal(setrlimit(RLIMIT_AS, &old), 0);
 
-    assert_int_equal(read_all(buf.data, buf.len), 9);
+    assert_int_equal(read_all(buf.data, buf.len), ALL_RECORDS);
     wire_buf_release(&buf);
 }
 #endif
