@@ -29,6 +29,15 @@ void uuid_format(const hive_uuid_t *uuid, char out[UUID_TEXT]);
  * untouched. */
 int uuid_parse(const char *text, size_t len, hive_uuid_t *out);
 
+/* The zero uuid stands for none. */
+static inline int
+uuid_is_zero(const hive_uuid_t *uuid)
+{
+    static const hive_uuid_t zero;
+
+    return memcmp(uuid->bytes, zero.bytes, sizeof(zero.bytes)) == 0;
+}
+
 static inline int
 uuid_equal(const hive_uuid_t *a, const hive_uuid_t *b)
 {

@@ -82,6 +82,28 @@ static const config_key_t keys[] = {
     KEY(auth, public_url, TEXT, .standard = NULL, .min = 1, .max = 255,
         .doc = "where people reach Hive: begins the links it prints"),
 
+    KEY(tasks, events, BOOL, .standard = "on",
+        .doc = "whether each change of a task's state is an event; off saves"
+               " a fifth of the engine's time"),
+    KEY(tasks, slots, NUMBER, .standard = "64", .min = 0, .max = 4096,
+        .doc = "tasks of one kind at once in each process; 0: this host runs"
+               " none"),
+    KEY(tasks, claim_batch, NUMBER, .standard = "500", .min = 1, .max = 1000,
+        .doc = "tasks claimed or finished by one statement, at most"),
+    KEY(tasks, cancel_grace, DURATION, .standard = "10s", .min = 0,
+        .max = 3600000,
+        .doc = "how long a cancelled task may take to stop"),
+    KEY(tasks, owner_max, NUMBER, .standard = "1000000", .min = 1,
+        .max = 1000000000,
+        .doc = "unfinished tasks of one user; more are refused with 429"),
+    KEY(tasks, retention, NUMBER, .standard = "30", .min = 1, .max = 36500,
+        .doc = "days that finished tasks and events are kept"),
+    KEY(tasks, http_allow, TEXT, .standard = "", .max = 4096,
+        .doc = "hosts that tasks of kind `http` may call, separated by"
+               " commas; empty: none"),
+    KEY(tasks, http_slots, NUMBER, .standard = "32", .min = 0, .max = 1024,
+        .doc = "tasks of kind `http` at once in each process"),
+
     KEY(log, level, CHOICE, .standard = "info",
         .choices = "debug|info|warn|error", .doc = "the least to log"),
 };

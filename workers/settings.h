@@ -41,6 +41,16 @@ typedef struct {
         const char *public_url;
     } auth;
     struct {
+        int events;
+        unsigned slots;
+        unsigned claim_batch;
+        unsigned cancel_grace;
+        unsigned owner_max;
+        unsigned retention;          /* days */
+        const char *http_allow;
+        unsigned http_slots;
+    } tasks;
+    struct {
         const char *level;
     } log;
 } settings_t;

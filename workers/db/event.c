@@ -1,8 +1,9 @@
 /* event.c: events of committed changes, on their way to the sink.
  *
  * A statement in a write lane has committed by the time its row is seen, so
- * its event goes on at once. Inside a transaction events wait (rows live as
- * long as their request) for db_commit; a rollback forgets them. */
+ * its event goes on at once. Inside a transaction events, and what else waits
+ * for a commit, wait (rows live as long as their request) for db_commit; a
+ * rollback forgets them. */
 
 #include "event.h"
 
@@ -12,6 +13,8 @@
 
 typedef struct pending_s {
     struct pending_s *next;
+    void (*fn)(void *arg);       /* NULL: it is an event */
+    void *arg;
     event_t event;
 } pending_t;
 
@@ -55,11 +58,40 @@ event_time(const db_row_t *row)
     return now_us();
 }
 
+static pending_t *
+pending_add(request_t *rq)
+{
+    pending_list_t *list = rq->events;
+    pending_t *pending = arena_zero(rq->arena, sizeof(*pending));
+
+    if (list == NULL) {
+        list = arena_alloc(rq->arena, sizeof(*list));
+        list->first = NULL;
+        list->end = &list->first;
+        rq->events = list;
+    }
+    *list->end = pending;
+    list->end = &pending->next;
+    return pending;
+}
+
+void
+event_after_commit(request_t *rq, void (*fn)(void *arg), void *arg)
+{
+    pending_t *pending;
+
+    if (rq->transaction == NULL) {
+        fn(arg);
+        return;
+    }
+    pending = pending_add(rq);
+    pending->fn = fn;
+    pending->arg = arg;
+}
+
 void
 event_publish(request_t *rq, const db_row_t *row)
 {
-    pending_list_t *list = rq->events;
-    pending_t *pending;
     event_t event;
 
     event.channel = db_text(row, "_channel");
@@ -74,17 +106,7 @@ event_publish(request_t *rq, const db_row_t *row)
         return;
     }
 
-    if (list == NULL) {
-        list = arena_alloc(rq->arena, sizeof(*list));
-        list->first = NULL;
-        list->end = &list->first;
-        rq->events = list;
-    }
-    pending = arena_alloc(rq->arena, sizeof(*pending));
-    pending->next = NULL;
-    pending->event = event;
-    *list->end = pending;
-    list->end = &pending->next;
+    pending_add(rq)->event = event;
 }
 
 void
@@ -94,11 +116,15 @@ events_committed(request_t *rq)
     pending_t *pending;
 
     rq->events = NULL;
-    if (list == NULL || event_sink == NULL) {
+    if (list == NULL) {
         return;
     }
     for (pending = list->first; pending != NULL; pending = pending->next) {
-        event_sink(&pending->event);
+        if (pending->fn != NULL) {
+            pending->fn(pending->arg);
+        } else if (event_sink != NULL) {
+            event_sink(&pending->event);
+        }
     }
 }
 

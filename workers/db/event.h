@@ -22,6 +22,12 @@ typedef struct {
 
 void event_publish(request_t *rq, const db_row_t *row);
 
+/* Has fn(arg) called once what has been changed so far is committed: now, or
+ * after rq->transaction's commit; never when that does not come. For what
+ * only hurries things (wake-ups): the process may die in between. `arg` lives
+ * in the request's arena; fn must not suspend. */
+void event_after_commit(request_t *rq, void (*fn)(void *arg), void *arg);
+
 /* One sink (realtime/). Called on a fiber or the loop; copies. */
 void event_set_sink(void (*sink)(const event_t *event));
 

@@ -292,62 +292,6 @@ put_bytes(buf_t *out, slice_t bytes)
     out->len += (size_t) (p - start);
 }
 
-void
-json_put_value(buf_t *out, const value_t *value)
-{
-    size_t i;
-
-    switch (value->type) {
-    case VALUE_NULL:
-        buf_puts(out, "null");
-        break;
-    case VALUE_BOOL:
-        buf_puts(out, value->as.boolean ? "true" : "false");
-        break;
-    case VALUE_INT:
-        put_int(out, value->as.integer);
-        break;
-    case VALUE_FLOAT:
-        put_float(out, value->as.real);
-        break;
-    case VALUE_TEXT:
-        json_put_string(out, value->as.text);
-        break;
-    case VALUE_UUID:
-        put_uuid(out, value->as.uuid.bytes);
-        break;
-    case VALUE_TIME:
-        json_put_time(out, value->as.integer);
-        break;
-    case VALUE_JSON:
-        buf_put(out, value->as.text.data, value->as.text.len);
-        break;
-    case VALUE_BYTES:
-        put_bytes(out, value->as.text);
-        break;
-    case VALUE_TEXTS:
-        buf_putc(out, '[');
-        for (i = 0; i < value->as.texts.count; i++) {
-            if (i > 0) {
-                buf_putc(out, ',');
-            }
-            json_put_string(out, value->as.texts.items[i]);
-        }
-        buf_putc(out, ']');
-        break;
-    case VALUE_UUIDS:
-        buf_putc(out, '[');
-        for (i = 0; i < value->as.uuids.count; i++) {
-            if (i > 0) {
-                buf_putc(out, ',');
-            }
-            put_uuid(out, value->as.uuids.items[i].bytes);
-        }
-        buf_putc(out, ']');
-        break;
-    }
-}
-
 /* text[] as array_send writes it; nested arrays are written flat. */
 static void
 put_texts(buf_t *out, slice_t array)

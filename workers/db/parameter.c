@@ -18,8 +18,12 @@ enum {
     OID_BOOL = 16, OID_BYTEA = 17, OID_INT8 = 20, OID_INT2 = 21,
     OID_INT4 = 23, OID_TEXT = 25, OID_JSON = 114, OID_FLOAT4 = 700,
     OID_FLOAT8 = 701, OID_TEXTS = 1009, OID_TIMESTAMPTZ = 1184,
-    OID_UUID = 2950, OID_UUIDS = 2951, OID_JSONB = 3802
+    OID_UUID = 2950, OID_UUIDS = 2951, OID_JSONB = 3802,
+    OID_BOOLS = 1000, OID_INT2S = 1005, OID_INT4S = 1007, OID_INT8S = 1016,
+    OID_TIMES = 1185, OID_JSONBS = 3807
 };
+
+#define LENGTH_NULL UINT32_MAX
 
 typedef struct {
     const char *data;
@@ -107,7 +111,7 @@ static char *
 put_array_head(char *p, uint32_t element, size_t count)
 {
     p = put_u32(p, count > 0);
-    p = put_u32(p, 0);
+    p = put_u32(p, 1);                  /* there may be nulls */
     p = put_u32(p, element);
     if (count > 0) {
         p = put_u32(p, (uint32_t) count);
@@ -116,23 +120,30 @@ put_array_head(char *p, uint32_t element, size_t count)
     return p;
 }
 
+/* text[], or jsonb[] whose items begin with the version of their format. */
 static encoded_t
-encode_texts(arena_t *arena, const slice_t *items, size_t count)
+encode_texts(arena_t *arena, uint32_t oid, const slice_t *items, size_t count)
 {
+    size_t prefix = oid == OID_JSONBS;
     size_t size = 20, i;
     char *data, *p;
 
     for (i = 0; i < count; i++) {
-        size += 4 + items[i].len;
+        size += 4 + prefix + items[i].len;
     }
     data = arena_alloc(arena, size);
-    p = put_array_head(data, OID_TEXT, count);
+    p = put_array_head(data, prefix ? OID_JSONB : OID_TEXT, count);
     for (i = 0; i < count; i++) {
-        p = put_u32(p, (uint32_t) items[i].len);
-        if (items[i].len > 0) {
-            memcpy(p, items[i].data, items[i].len);
-            p += items[i].len;
+        if (items[i].data == NULL) {
+            p = put_u32(p, LENGTH_NULL);
+            continue;
         }
+        p = put_u32(p, (uint32_t) (items[i].len + prefix));
+        if (prefix) {
+            *p++ = 1;
+        }
+        memcpy(p, items[i].data, items[i].len);
+        p += items[i].len;
     }
     return (encoded_t) { data, (size_t) (p - data) };
 }
@@ -140,16 +151,71 @@ encode_texts(arena_t *arena, const slice_t *items, size_t count)
 static encoded_t
 encode_uuids(arena_t *arena, const hive_uuid_t *items, size_t count)
 {
+    static const hive_uuid_t zero;
     char *data = arena_alloc(arena, 20 + count * 20), *p;
     size_t i;
 
     p = put_array_head(data, OID_UUID, count);
     for (i = 0; i < count; i++) {
+        if (memcmp(&items[i], &zero, sizeof(zero)) == 0) {
+            p = put_u32(p, LENGTH_NULL);
+            continue;
+        }
         p = put_u32(p, 16);
         memcpy(p, items[i].bytes, 16);
         p += 16;
     }
     return (encoded_t) { data, (size_t) (p - data) };
+}
+
+/* What the items of an array of whole numbers are on the wire. */
+static const struct {
+    uint32_t array, element;
+    unsigned width;
+    int64_t min, max;
+} number_arrays[] = {
+    { OID_INT8S, OID_INT8, 8, INT64_MIN, INT64_MAX },
+    { OID_INT4S, OID_INT4, 4, INT32_MIN, INT32_MAX },
+    { OID_INT2S, OID_INT2, 2, INT16_MIN, INT16_MAX },
+    { OID_BOOLS, OID_BOOL, 1, 0, 1 },
+    { OID_TIMES, OID_TIMESTAMPTZ, 8, INT64_MIN, INT64_MAX }
+};
+
+/* 0, or -1 when an item is too large for its type. */
+static int
+encode_numbers(arena_t *arena, uint32_t oid, const int64_t *items,
+    size_t count, encoded_t *out)
+{
+    int64_t null = oid == OID_TIMES ? 0 : VALUE_INT_NULL;
+    int64_t base = oid == OID_TIMES ? EPOCH_2000_US : 0;
+    size_t kind = 0, i;
+    char *p;
+
+    while (number_arrays[kind].array != oid) {
+        kind++;
+    }
+    out->data = p = arena_alloc(arena,
+        20 + count * (4 + number_arrays[kind].width));
+    p = put_array_head(p, number_arrays[kind].element, count);
+    for (i = 0; i < count; i++) {
+        unsigned width = number_arrays[kind].width;
+        uint64_t wire;
+
+        if (items[i] == null) {
+            p = put_u32(p, LENGTH_NULL);
+            continue;
+        }
+        if (items[i] < number_arrays[kind].min
+            || items[i] > number_arrays[kind].max) {
+            return -1;
+        }
+        wire = htobe64((uint64_t) (items[i] - base));
+        p = put_u32(p, width);
+        memcpy(p, (char *) &wire + sizeof(wire) - width, width);
+        p += width;
+    }
+    out->len = (size_t) (p - out->data);
+    return 0;
 }
 
 static encoded_t
@@ -184,7 +250,10 @@ type_fits(value_type_t type, uint32_t oid)
         [VALUE_JSON] = { OID_JSONB, OID_JSON, OID_TEXT },
         [VALUE_BYTES] = { OID_BYTEA },
         [VALUE_TEXTS] = { OID_TEXTS },
-        [VALUE_UUIDS] = { OID_UUIDS }
+        [VALUE_UUIDS] = { OID_UUIDS },
+        [VALUE_INTS] = { OID_INT8S, OID_INT4S, OID_INT2S, OID_BOOLS },
+        [VALUE_TIMES] = { OID_TIMES },
+        [VALUE_JSONS] = { OID_JSONBS }
     };
     const uint32_t *one;
 
@@ -227,9 +296,14 @@ encode(arena_t *arena, uint32_t oid, const value_t *value, encoded_t *out)
         *out = (encoded_t) { value->as.text.data, value->as.text.len };
         break;
     case VALUE_TEXTS:
-        *out = encode_texts(arena, value->as.texts.items,
+    case VALUE_JSONS:
+        *out = encode_texts(arena, oid, value->as.texts.items,
                             value->as.texts.count);
         return 0;
+    case VALUE_INTS:
+    case VALUE_TIMES:
+        return encode_numbers(arena, oid, value->as.ints.items,
+                              value->as.ints.count, out);
     case VALUE_UUIDS:
         *out = encode_uuids(arena, value->as.uuids.items,
                             value->as.uuids.count);

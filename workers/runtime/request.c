@@ -168,6 +168,18 @@ rq_reraise(request_t *rq)
     longjmp(served->frame->env, 1);
 }
 
+const char *
+rq_problem_code(const request_t *rq)
+{
+    return served_of(rq)->problem.code;
+}
+
+const char *
+rq_problem_detail(const request_t *rq)
+{
+    return served_of(rq)->problem.detail;
+}
+
 /* ---- the boundary ---- */
 
 /* Of the headers a handler had set, those that are about its failure. */

@@ -93,6 +93,10 @@ int rq_try(request_t *rq, void (*fn)(request_t *rq, void *arg), void *arg);
 __attribute__((noreturn))
 void rq_reraise(request_t *rq);
 
+/* Code and detail of the pending problem; they live in the arena. */
+const char *rq_problem_code(const request_t *rq);
+const char *rq_problem_detail(const request_t *rq);
+
 /* ---- reading ---- */
 
 /* Header by lower-case name; SLICE_NONE data NULL when absent. */

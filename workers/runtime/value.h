@@ -19,9 +19,14 @@ typedef enum {
     VALUE_TIME,      /* microseconds since 1970-01-01 UTC */
     VALUE_JSON,      /* text of a JSON document, for jsonb */
     VALUE_BYTES,
-    VALUE_TEXTS,     /* text[] */
-    VALUE_UUIDS      /* uuid[] */
+    VALUE_TEXTS,     /* text[]; an item without data is null */
+    VALUE_UUIDS,     /* uuid[]; the zero uuid is null */
+    VALUE_INTS,      /* int2[], int4[], int8[] or bool[]; see VALUE_INT_NULL */
+    VALUE_TIMES,     /* timestamptz[]; 0 is null */
+    VALUE_JSONS      /* jsonb[]; an item without data is null */
 } value_type_t;
+
+#define VALUE_INT_NULL INT64_MIN   /* null, as an item of VALUE_INTS */
 
 typedef struct {
     value_type_t type;
@@ -32,13 +37,17 @@ typedef struct {
         slice_t text;             /* TEXT, JSON, BYTES */
         hive_uuid_t uuid;
         struct {
-            const slice_t *items; /* TEXTS */
+            const slice_t *items; /* TEXTS, JSONS */
             size_t count;
         } texts;
         struct {
             const hive_uuid_t *items;
             size_t count;
         } uuids;
+        struct {
+            const int64_t *items; /* INTS, TIMES */
+            size_t count;
+        } ints;
     } as;
 } value_t;
 
@@ -100,6 +109,36 @@ static inline value_t
 value_bytes(slice_t bytes)
 {
     return (value_t) { .type = VALUE_BYTES, .as.text = bytes };
+}
+
+static inline value_t
+value_texts(const slice_t *items, size_t count)
+{
+    return (value_t) { .type = VALUE_TEXTS, .as.texts = { items, count } };
+}
+
+static inline value_t
+value_jsons(const slice_t *items, size_t count)
+{
+    return (value_t) { .type = VALUE_JSONS, .as.texts = { items, count } };
+}
+
+static inline value_t
+value_uuids(const hive_uuid_t *items, size_t count)
+{
+    return (value_t) { .type = VALUE_UUIDS, .as.uuids = { items, count } };
+}
+
+static inline value_t
+value_ints(const int64_t *items, size_t count)
+{
+    return (value_t) { .type = VALUE_INTS, .as.ints = { items, count } };
+}
+
+static inline value_t
+value_times(const int64_t *items, size_t count)
+{
+    return (value_t) { .type = VALUE_TIMES, .as.ints = { items, count } };
 }
 
 #endif

@@ -142,7 +142,7 @@ sub write_nginx {
     $text =~ s/ buffer=64k flush=1s// unless $self->{bench};
     for my $line (split /\n/, $self->{http} // '') {
         my ($name) = $line =~ /^\s*(\w+)/ or next;
-        $text =~ s/^    \Q$name\E .*\n//mg unless $name =~ /^(?:hive_deadline|server|map|limit_req_zone)$/;
+        $text =~ s/^    \Q$name\E .*\n//mg unless $name =~ /^(?:hive_deadline|hive_jwt_key|server|map|limit_req_zone)$/;
     }
     $text =~ s/^    server \{/($self->{http} \/\/ '') . "\n    server {"/me;
     $text =~ s/^        location \/ \{/($self->{server} \/\/ '') . "\n        location \/ {"/me;

@@ -1,0 +1,218 @@
+-- Deploy hive:tasks to pg
+
+begin;
+
+-- Checks are domains, and the search is an index over an expression: see
+-- events. Words are compared as bytes: the collation of a language costs more
+-- than the rest of an index descent.
+create domain :"cell".task_word as varchar(200) collate "C" check (value <> '');
+create domain :"cell".task_live as varchar(10) collate "C" check (value in (
+    'blocked', 'scheduled', 'ready', 'running', 'paused'));
+create domain :"cell".task_end as varchar(10) collate "C" check (value in (
+    'succeeded', 'failed', 'cancelled', 'skipped'));
+create domain :"cell".task_priority as smallint check (value between 0 and 9);
+create domain :"cell".task_share as real check (value between 0 and 1);
+create domain :"cell".task_amount as bigint check (value >= 0);
+create domain :"cell".task_count as integer check (value >= 0);
+
+-- What is not finished. A finished task moves to task_history in the statement
+-- that finishes it, so that this table holds the work there is and no more.
+create table :"cell".tasks (
+    id             uuid primary key,
+    owner_id       uuid not null,
+    turn           bigint not null,    -- order of claims: workers/work/turn.h
+    run_at         timestamptz not null,
+    created_at     timestamptz not null,   -- the milliseconds of its id
+    updated_at     timestamptz not null default now(),
+    version        :"cell".ordinal not null default 1,
+    event_seq      :"cell".ordinal not null default 1,
+    rank           bigint not null default 0,  -- edges lead to higher ranks
+    cost_nano_usd  :"cell".task_amount not null default 0,
+    timeout_ms     integer,
+    backoff_ms     :"cell".task_count not null default 1000,
+    deps_left      :"cell".task_count not null default 0,
+    dependents     integer not null default 0,  -- changes of its outgoing edges;
+                                                -- 0: it never had one
+    priority       :"cell".task_priority not null default 5,
+    attempt        smallint not null default 0,
+    attempt_base   smallint not null default 0, -- those before a retry by hand
+    max_attempts   smallint not null default 5,
+    remote         boolean not null default false,  -- run by no worker of ours
+    limit_slot     boolean not null default false,  -- has one of its key's
+    templated      boolean not null default false,  -- input quotes outputs
+    run_on_failure boolean not null default false,  -- however its parents end
+    cancel_requested boolean not null default false,
+    pause_requested  boolean not null default false,
+    state          :"cell".task_live not null,
+    kind           :"cell".task_word not null,
+    title          varchar(200) not null default '',
+    description    varchar(10000) not null default '',
+    labels         text[] not null default '{}',
+    input          :"cell".document not null default '{}',
+    project_id     uuid,
+    run_id         uuid,
+    parent_id      uuid,                   -- the running task that added it
+    step           :"cell".task_word,      -- of its run
+    worker_id      uuid,                   -- task_workers, or a runner's lease
+    lease_until    timestamptz,            -- runners only
+    deadline_at    timestamptz,
+    started_at     timestamptz,
+    finished_at    timestamptz,
+    unique_key     :"cell".task_word,
+    limit_key      :"cell".task_word,
+    progress       :"cell".task_share,
+    progress_message varchar(1000),
+    counters       jsonb,
+    result         jsonb,
+    error          jsonb                   -- of the last attempt that failed
+) with (
+    fillfactor = 80,
+    toast_tuple_target = 256,
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 5000,
+    autovacuum_vacuum_insert_scale_factor = 0,
+    autovacuum_vacuum_insert_threshold = 50000,
+    autovacuum_vacuum_cost_delay = 0,
+    autovacuum_analyze_scale_factor = 0,
+    autovacuum_analyze_threshold = 20000
+);
+
+-- Lists: of one owner, by state, newest first (ids are in order of creation).
+create index tasks_owner on :"cell".tasks (owner_id, state, id);
+
+-- What can be claimed now, in order.
+create index tasks_ready on :"cell".tasks (kind, turn, id)
+    where state = 'ready' and not remote and (limit_key is null or limit_slot);
+create index tasks_ready_remote on :"cell".tasks (owner_id, kind, turn, id)
+    where state = 'ready' and remote and (limit_key is null or limit_slot);
+create index tasks_running on :"cell".tasks (worker_id)
+    where state = 'running';
+create index tasks_lease on :"cell".tasks (lease_until)
+    where lease_until is not null;
+create index tasks_due on :"cell".tasks (run_at) where state = 'scheduled';
+create index tasks_deadline on :"cell".tasks (deadline_at)
+    where deadline_at is not null;
+create index tasks_limit on :"cell".tasks (owner_id, limit_key, turn, id)
+    where limit_key is not null and state in ('ready', 'running');
+create unique index tasks_unique on :"cell".tasks (owner_id, kind, unique_key)
+    where unique_key is not null;
+create index tasks_run on :"cell".tasks (run_id, id) where run_id is not null;
+create index tasks_parent on :"cell".tasks (parent_id, id)
+    where parent_id is not null;
+create index tasks_project on :"cell".tasks (project_id, id)
+    where project_id is not null;
+create index tasks_labels on :"cell".tasks using gin (labels)
+    where labels <> '{}';
+create index tasks_search on :"cell".tasks
+    using gin (to_tsvector('simple', title || ' ' || description))
+    where title <> '' or description <> '';
+
+-- A change of state that is not of the list is refused. The condition is
+-- evaluated in place; the function runs for violations only. Ends are not
+-- here: to end is to leave the table.
+create function :"cell".task_transition_refused() returns trigger
+language plpgsql as $$
+begin
+    raise exception 'task %: no way from % to %', old.id, old.state, new.state
+        using errcode = 'HV001';
+end
+$$;
+
+create trigger tasks_transition before update of state on :"cell".tasks
+    for each row when (old.state <> new.state and not case old.state
+        when 'blocked' then new.state in ('scheduled', 'ready', 'paused')
+        when 'scheduled' then new.state in ('blocked', 'ready', 'paused')
+        when 'ready' then new.state in ('blocked', 'scheduled', 'running', 'paused')
+        when 'running' then new.state in ('scheduled', 'ready', 'paused')
+        else new.state in ('blocked', 'scheduled', 'ready') end)
+    execute function :"cell".task_transition_refused();
+
+-- Finished ones, by the day of their id (UUIDv7: its first 48 bits are
+-- milliseconds), so that a look-up by id touches one partition and retention
+-- drops whole ones (sql/queries/retention.sql makes and drops them). What
+-- falls outside of all days is in the default one.
+create table :"cell".task_history (
+    like :"cell".tasks including defaults
+) partition by range (id);
+alter table :"cell".task_history
+    alter column state type :"cell".task_end,
+    alter column finished_at set not null,
+    add primary key (id);
+
+create index task_history_owner on :"cell".task_history (owner_id, state, id);
+create index task_history_run on :"cell".task_history (run_id, id)
+    where run_id is not null;
+create index task_history_parent on :"cell".task_history (parent_id, id)
+    where parent_id is not null;
+create index task_history_project on :"cell".task_history (project_id, id)
+    where project_id is not null;
+create index task_history_labels on :"cell".task_history using gin (labels)
+    where labels <> '{}';
+create index task_history_search on :"cell".task_history
+    using gin (to_tsvector('simple', title || ' ' || description))
+    where title <> '' or description <> '';
+
+create table :"cell".task_history_default
+    partition of :"cell".task_history default;
+
+-- Both, for lists.
+create view :"cell".all_tasks as
+    select * from :"cell".tasks
+    union all
+    select * from :"cell".task_history;
+
+-- A child waits for its parents. Ranks are copies of the tasks' own, kept by
+-- whoever changes those: with every edge going up, a cycle cannot be stored.
+create table :"cell".task_dependencies (
+    parent_id   uuid not null,
+    child_id    uuid not null,
+    parent_rank bigint not null,
+    child_rank  bigint not null,
+    primary key (parent_id, child_id),
+    constraint task_dependencies_acyclic check (parent_rank < child_rank)
+);
+create index task_dependencies_child on :"cell".task_dependencies (child_id);
+
+-- Attempts that did not succeed; the one that did is told by its task.
+create domain :"cell".task_outcome as varchar(10) collate "C" check (value in (
+    'failed', 'timed_out', 'lost', 'cancelled', 'paused'));
+create table :"cell".task_attempts (
+    task_id     uuid not null,
+    attempt     smallint not null,
+    outcome     :"cell".task_outcome not null,
+    worker_id   uuid,
+    started_at  timestamptz,
+    finished_at timestamptz not null default now(),
+    error       jsonb,
+    primary key (task_id, attempt)
+);
+
+-- A process that runs tasks: a row per start, never reused, so that nobody is
+-- taken for the one before.
+create table :"cell".task_workers (
+    id         uuid primary key,
+    host       text not null,
+    pid        integer not null,
+    started_at timestamptz not null default now(),
+    seen_at    timestamptz not null default now(),
+    dead_at    timestamptz,
+    turns      jsonb not null default '{}'   -- hints: virtual time by kind
+) with (fillfactor = 50);
+create index task_workers_alive on :"cell".task_workers (seen_at)
+    where dead_at is null;
+
+-- How many tasks of one key may run at once. Whoever grants slots locks the
+-- row first, then counts in a second statement.
+create table :"cell".task_limits (
+    owner_id uuid not null,
+    key      :"cell".task_word not null,
+    max      :"cell".task_count not null,
+    primary key (owner_id, key)
+);
+
+grant select, insert, update, delete on
+    :"cell".tasks, :"cell".task_history, :"cell".task_dependencies,
+    :"cell".task_attempts, :"cell".task_workers, :"cell".task_limits to hive;
+grant select on :"cell".all_tasks to hive;
+
+commit;

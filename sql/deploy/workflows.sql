@@ -1,0 +1,109 @@
+-- Deploy hive:workflows to pg
+
+begin;
+
+-- A definition is a graph of steps, checked by workers/work/workflow.c before
+-- it is stored; running it copies what it needs into tasks.
+create domain :"cell".failure_policy as varchar(10) collate "C" check (
+    value in ('fail_fast', 'continue', 'skip'));
+create domain :"cell".run_state as varchar(10) collate "C" check (
+    value in ('running', 'succeeded', 'failed', 'cancelled'));
+
+create table :"cell".workflows (
+    id          uuid primary key,
+    owner_id    uuid not null references hive.users (id) on delete cascade,
+    project_id  uuid references :"cell".projects (id) on delete cascade,
+    name        :"cell".title not null,
+    description varchar(10000) not null default '',
+    on_failure  :"cell".failure_policy not null default 'fail_fast',
+    steps       jsonb not null,
+    version     :"cell".ordinal not null default 1,
+    event_seq   :"cell".ordinal not null default 1,
+    created_at  timestamptz not null default now(),
+    updated_at  timestamptz not null default now()
+) with (fillfactor = 90);
+create index workflows_owner_created
+    on :"cell".workflows (owner_id, created_at, id);
+create index workflows_owner_updated
+    on :"cell".workflows (owner_id, updated_at, id);
+create index workflows_owner_name on :"cell".workflows (owner_id, name, id);
+create index workflows_search on :"cell".workflows
+    using gin (to_tsvector('simple', name || ' ' || description));
+
+-- One run. Its counters are kept by the statements that end its tasks, so
+-- that progress is read, never counted. left_n = 0 exactly when it has ended.
+create table :"cell".runs (
+    id          uuid primary key,
+    owner_id    uuid not null,
+    project_id  uuid,
+    workflow_id uuid,
+    workflow_version bigint,
+    name        varchar(200) not null default '',
+    on_failure  :"cell".failure_policy not null default 'fail_fast',
+    state       :"cell".run_state not null default 'running',
+    cancel_requested boolean not null default false,
+    input       :"cell".document not null default '{}',
+    steps       jsonb not null default '[]',   -- as they were when it began
+    total_n     :"cell".task_count not null default 0,
+    left_n      :"cell".task_count not null default 0,
+    succeeded_n :"cell".task_count not null default 0,
+    failed_n    :"cell".task_count not null default 0,
+    cancelled_n :"cell".task_count not null default 0,
+    skipped_n   :"cell".task_count not null default 0,
+    version     :"cell".ordinal not null default 1,
+    event_seq   :"cell".ordinal not null default 1,
+    created_at  timestamptz not null default now(),
+    updated_at  timestamptz not null default now(),
+    finished_at timestamptz
+) with (
+    fillfactor = 50,
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 2000,
+    autovacuum_vacuum_cost_delay = 0
+);
+create index runs_owner_created on :"cell".runs (owner_id, created_at, id);
+create index runs_owner_state
+    on :"cell".runs (owner_id, state, created_at, id);
+create index runs_workflow on :"cell".runs (workflow_id, created_at, id)
+    where workflow_id is not null;
+
+-- What recurs: a task or a workflow's run, by a cron expression in a time
+-- zone. Whoever locks a due row fires it.
+create domain :"cell".catch_up as varchar(10) collate "C" check (
+    value in ('skip', 'one', 'all'));
+create table :"cell".schedules (
+    id          uuid primary key,
+    owner_id    uuid not null references hive.users (id) on delete cascade,
+    project_id  uuid references :"cell".projects (id) on delete cascade,
+    name        :"cell".title not null,
+    cron        :"cell".task_word not null,
+    time_zone   :"cell".task_word not null default 'UTC',
+    jitter_ms   :"cell".task_count not null default 0,
+    catch_up    :"cell".catch_up not null default 'one',
+    workflow_id uuid references :"cell".workflows (id) on delete cascade,
+    task        jsonb,                     -- as POST /tasks takes it
+    input       :"cell".document not null default '{}',   -- of the run
+    paused      boolean not null default false,
+    next_at     timestamptz,               -- the next time it means; NULL:
+                                           -- there is none, or it is paused
+    fire_at     timestamptz,               -- that, and the jitter
+    last_at     timestamptz,
+    fired_n     bigint not null default 0,
+    error       varchar(1000),             -- why the last firing failed
+    version     :"cell".ordinal not null default 1,
+    event_seq   :"cell".ordinal not null default 1,
+    created_at  timestamptz not null default now(),
+    updated_at  timestamptz not null default now(),
+    constraint schedules_one_thing check (
+        (workflow_id is null) <> (task is null))
+) with (fillfactor = 80);
+create index schedules_owner_created
+    on :"cell".schedules (owner_id, created_at, id);
+create index schedules_owner_name on :"cell".schedules (owner_id, name, id);
+create index schedules_due on :"cell".schedules (fire_at)
+    where fire_at is not null;
+
+grant select, insert, update, delete on
+    :"cell".workflows, :"cell".runs, :"cell".schedules to hive;
+
+commit;

@@ -1,0 +1,22 @@
+-- Revert hive:tasks from pg
+
+begin;
+
+drop view :"cell".all_tasks;
+drop table :"cell".task_limits;
+drop table :"cell".task_workers;
+drop table :"cell".task_attempts;
+drop table :"cell".task_dependencies;
+drop table :"cell".task_history;
+drop table :"cell".tasks;
+drop function :"cell".task_transition_refused();
+drop domain :"cell".task_outcome;
+drop domain :"cell".task_count;
+drop domain :"cell".task_amount;
+drop domain :"cell".task_share;
+drop domain :"cell".task_priority;
+drop domain :"cell".task_end;
+drop domain :"cell".task_live;
+drop domain :"cell".task_word;
+
+commit;

@@ -1,0 +1,12 @@
+-- Revert hive:workflows from pg
+
+begin;
+
+drop table :"cell".schedules;
+drop table :"cell".runs;
+drop table :"cell".workflows;
+drop domain :"cell".catch_up;
+drop domain :"cell".run_state;
+drop domain :"cell".failure_policy;
+
+commit;

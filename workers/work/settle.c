@@ -1,0 +1,257 @@
+/* settle.c: how tasks end. One statement moves them to the history and does
+ * all that follows from it (sql/queries/settle.sql). */
+
+#include "engine.h"
+#include "task.h"
+
+#include "workers/db/event.h"
+#include "workers/runtime/log.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define SETTLE_MAX   1000
+#define LOCK_ROUNDS  20
+#define TRIES        4
+
+typedef struct {
+    settle_t *items;
+    size_t count;
+    size_t settled;
+} batch_t;
+
+static const char *const ends[] = {
+    [END_SUCCEEDED] = "succeeded", [END_FAILED] = "failed",
+    [END_CANCELLED] = "cancelled", [END_SKIPPED] = "skipped"
+};
+
+/* Whether the end of one may end or stop others: that takes their locks
+ * first. */
+static int
+reaches_further(const batch_t *batch)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        const settle_t *item = &batch->items[i];
+
+        if (item->end != END_SUCCEEDED
+            && (item->dependents > 0 || !uuid_is_zero(&item->run))) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* ---- after the commit ---- */
+
+typedef struct {
+    enum { EFFECT_WAKE, EFFECT_STOP, EFFECT_LIMIT } what;
+    hive_uuid_t id, owner;
+    slice_t word;
+} effect_t;
+
+static void
+apply(void *arg)
+{
+    const effect_t *effect = arg;
+
+    switch (effect->what) {
+    case EFFECT_WAKE:
+        engine_wake(effect->word);
+        break;
+    case EFFECT_STOP:
+        engine_stop_task(effect->owner, effect->id);
+        break;
+    case EFFECT_LIMIT:
+        engine_limit_freed(effect->owner, effect->word);
+        break;
+    }
+}
+
+/* Words point into the result, which ends with the arena. */
+static void
+after_commit(request_t *rq, const db_row_t *row, int what, const char *word)
+{
+    effect_t *effect = arena_zero(rq->arena, sizeof(*effect));
+
+    effect->what = what;
+    effect->id = db_uuid(row, "id");
+    effect->owner = db_uuid(row, "owner_id");
+    if (word != NULL) {
+        effect->word = db_text(row, word);
+    }
+    event_after_commit(rq, apply, effect);
+}
+
+/* ---- the statement ---- */
+
+static int
+compare_ids(const void *a, const void *b)
+{
+    const settle_t *const *x = a, *const *y = b;
+
+    return memcmp(&(*x)->id, &(*y)->id, sizeof(hive_uuid_t));
+}
+
+/* Marks what the statement says has ended. */
+static void
+mark(request_t *rq, batch_t *batch, const db_result_t *result)
+{
+    settle_t **sorted = arena_alloc(rq->arena,
+        batch->count * sizeof(*sorted));
+
+    for (size_t i = 0; i < batch->count; i++) {
+        sorted[i] = &batch->items[i];
+        sorted[i]->settled = 0;
+    }
+    qsort(sorted, batch->count, sizeof(*sorted), compare_ids);
+
+    for (int i = 0; i < result->nrows; i++) {
+        db_row_t row = db_row_at(result, i);
+        slice_t what = db_text(&row, "what");
+
+        switch (what.data[0]) {
+        case 'e':
+            if (what.len == 3) {        /* end */
+                settle_t key = { .id = db_uuid(&row, "id") }, *at = &key;
+                settle_t **found = bsearch(&at, sorted, batch->count,
+                    sizeof(*sorted), compare_ids);
+
+                if (found != NULL) {
+                    (*found)->settled = 1;
+                    batch->settled++;
+                }
+                if (db_text(&row, "limit_key").len > 0) {
+                    after_commit(rq, &row, EFFECT_LIMIT, "limit_key");
+                }
+            } else {                    /* event */
+                event_publish(rq, &row);
+            }
+            break;
+        case 'f':                       /* free */
+            if (db_text(&row, "limit_key").len > 0) {
+                after_commit(rq, &row, EFFECT_LIMIT, "limit_key");
+            } else {
+                after_commit(rq, &row, EFFECT_WAKE, "kind");
+            }
+            break;
+        case 's':                       /* stop: owner_id is its worker */
+            after_commit(rq, &row, EFFECT_STOP, NULL);
+            break;
+        }
+    }
+}
+
+typedef struct {
+    hive_uuid_t *ids, *workers;
+    int64_t *attempts, *dependents, *costs;
+    slice_t *states, *results, *errors;
+} columns_t;
+
+static columns_t
+columns_of(request_t *rq, const batch_t *batch)
+{
+    arena_t *arena = rq->arena;
+    size_t n = batch->count;
+    columns_t c = {
+        .ids = arena_alloc(arena, n * sizeof(hive_uuid_t)),
+        .workers = arena_alloc(arena, n * sizeof(hive_uuid_t)),
+        .attempts = arena_alloc(arena, n * sizeof(int64_t)),
+        .dependents = arena_alloc(arena, n * sizeof(int64_t)),
+        .costs = arena_alloc(arena, n * sizeof(int64_t)),
+        .states = arena_alloc(arena, n * sizeof(slice_t)),
+        .results = arena_alloc(arena, n * sizeof(slice_t)),
+        .errors = arena_alloc(arena, n * sizeof(slice_t)),
+    };
+
+    for (size_t i = 0; i < n; i++) {
+        const settle_t *item = &batch->items[i];
+
+        c.ids[i] = item->id;
+        c.workers[i] = item->worker;
+        c.attempts[i] = item->attempt;
+        c.dependents[i] = item->dependents;
+        c.costs[i] = item->cost_nano_usd;
+        c.states[i] = (slice_t) { ends[item->end], strlen(ends[item->end]) };
+        c.results[i] = item->result;
+        c.errors[i] = item->error;
+    }
+    return c;
+}
+
+static void
+settle(request_t *rq, batch_t *batch)
+{
+    size_t n = batch->count;
+    columns_t c = columns_of(rq, batch);
+
+    batch->settled = 0;
+    mark(rq, batch, db_rows(rq, Q_TASK_SETTLE, value_uuids(c.ids, n),
+        value_ints(c.attempts, n), value_uuids(c.workers, n),
+        value_texts(c.states, n), value_jsons(c.results, n),
+        value_jsons(c.errors, n), value_ints(c.costs, n),
+        value_ints(c.dependents, n), value_json(turn_times(rq->arena)),
+        value_bool(engine_events())));
+}
+
+/* What waits for these may have changed while the locks were waited for. */
+static void
+lock(request_t *rq, const batch_t *batch)
+{
+    columns_t c = columns_of(rq, batch);
+    int64_t before = -1;
+
+    for (int round = 0; round < LOCK_ROUNDS; round++) {
+        const db_row_t *row = db_row(rq, Q_TASK_SETTLE_LOCK,
+            value_uuids(c.ids, batch->count),
+            value_texts(c.states, batch->count));
+        int64_t now = db_int(row, "n");
+
+        if (now == before) {
+            return;
+        }
+        before = now;
+    }
+    rq_raise(rq, 503, "database_busy",
+        "what depends on the tasks keeps changing");
+}
+
+static void
+settle_alone(request_t *rq, void *arg)
+{
+    db_begin(rq);
+    lock(rq, arg);
+    settle(rq, arg);
+    db_commit(rq);
+}
+
+size_t
+tasks_settle(request_t *rq, settle_t *items, size_t count)
+{
+    batch_t batch = { items, count, 0 };
+    int tries = 0, status;
+
+    assert(count <= SETTLE_MAX);
+    if (count == 0) {
+        return 0;
+    }
+
+    if (!reaches_further(&batch)) {
+        settle(rq, &batch);
+        return batch.settled;
+    }
+    if (rq->transaction != NULL) {
+        lock(rq, &batch);
+        settle(rq, &batch);
+        return batch.settled;
+    }
+
+    /* 503: nothing has changed (a deadlock, a connection lost before the
+     * commit). */
+    while ((status = rq_try(rq, settle_alone, &batch)) != 0) {
+        db_rollback(rq);
+        if (status != 503 || ++tries == TRIES) {
+            rq_reraise(rq);
+        }
+    }
+    return batch.settled;
+}
