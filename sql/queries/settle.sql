@@ -6,6 +6,53 @@
 -- and counts up `dependents`, which is part of the fence here: so the edges
 -- that a statement sees of what it has locked are all there are.
 
+-- name: task_succeed
+-- Ends tasks $1 with success, result $4 and cost $5: those that nothing waits
+-- for and that belong to no run, which is most. The same fence as in
+-- task_settle: attempt $2, run by $3. $6: whether to append events. Rows as
+-- of task_settle.
+with k as materialized (
+    select * from unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::jsonb[],
+        $5::bigint[]) k (id, attempt, worker_id, result, cost)
+), gone as (
+    delete from tasks t
+    using k
+    where t.id = k.id and t.state = 'running' and t.attempt = k.attempt
+      and t.worker_id = k.worker_id and t.dependents = 0 and t.run_id is null
+    returning t.*, k.result as end_result, k.cost as end_cost
+), moved as (
+    insert into task_history (id, owner_id, turn, run_at, created_at,
+        updated_at, version, event_seq, rank, cost_nano_usd, timeout_ms,
+        backoff_ms, priority, attempt, attempt_base, max_attempts, remote,
+        templated, run_on_failure, cancel_requested, state, kind, title,
+        description, labels, input, project_id, parent_id, worker_id,
+        deadline_at, started_at, finished_at, unique_key, limit_key, progress,
+        progress_message, counters, result, error)
+    select id, owner_id, turn, run_at, created_at,
+        now(), version + 1, event_seq + 1, rank, cost_nano_usd + end_cost,
+        timeout_ms, backoff_ms, priority, attempt, attempt_base, max_attempts,
+        remote, templated, run_on_failure, cancel_requested, 'succeeded', kind,
+        title, description, labels, input, project_id, parent_id, worker_id,
+        deadline_at, started_at, now(), unique_key, limit_key, progress,
+        progress_message, counters, end_result, error
+    from gone
+), event as (
+    insert into events (channel, "offset", type, data)
+    select 'task:' || id::text, event_seq + 1, 'task.succeeded',
+           jsonb_build_object('state', 'succeeded', 'attempt', attempt)
+    from gone where $6
+    returning channel, "offset", type, data, created_at
+)
+select 'end' as what, id, owner_id, kind, limit_key, false as remote,
+       null::varchar as _channel, null::bigint as _offset,
+       null::varchar as _event, null::jsonb as _event_data,
+       null::timestamptz as _event_time
+from gone
+union all
+select 'event', null, null, null, null, false, channel, "offset", type, data,
+       created_at
+from event
+
 -- name: task_settle_lock
 -- Before the end, other than by success, of tasks that have dependents or
 -- belong to a run: locks all that task_settle will end or touch for $1, which

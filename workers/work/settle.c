@@ -15,7 +15,7 @@
 #define TRIES        4
 
 typedef struct {
-    settle_t *items;
+    settle_t **items;
     size_t count;
     size_t settled;
 } batch_t;
@@ -31,7 +31,7 @@ static int
 reaches_further(const batch_t *batch)
 {
     for (size_t i = 0; i < batch->count; i++) {
-        const settle_t *item = &batch->items[i];
+        const settle_t *item = batch->items[i];
 
         if (item->end != END_SUCCEEDED
             && (item->dependents > 0 || !uuid_is_zero(&item->run))) {
@@ -39,6 +39,14 @@ reaches_further(const batch_t *batch)
         }
     }
     return 0;
+}
+
+/* Success of what nothing waits for, in no run. */
+static int
+is_plain(const settle_t *item)
+{
+    return item->end == END_SUCCEEDED && item->dependents == 0
+           && uuid_is_zero(&item->run);
 }
 
 /* ---- after the commit ---- */
@@ -100,7 +108,7 @@ mark(request_t *rq, batch_t *batch, const db_result_t *result)
         batch->count * sizeof(*sorted));
 
     for (size_t i = 0; i < batch->count; i++) {
-        sorted[i] = &batch->items[i];
+        sorted[i] = batch->items[i];
         sorted[i]->settled = 0;
     }
     qsort(sorted, batch->count, sizeof(*sorted), compare_ids);
@@ -164,7 +172,7 @@ columns_of(request_t *rq, const batch_t *batch)
     };
 
     for (size_t i = 0; i < n; i++) {
-        const settle_t *item = &batch->items[i];
+        const settle_t *item = batch->items[i];
 
         c.ids[i] = item->id;
         c.workers[i] = item->worker;
@@ -176,6 +184,18 @@ columns_of(request_t *rq, const batch_t *batch)
         c.errors[i] = item->error;
     }
     return c;
+}
+
+static void
+succeed(request_t *rq, batch_t *batch)
+{
+    size_t n = batch->count;
+    columns_t c = columns_of(rq, batch);
+
+    mark(rq, batch, db_rows(rq, Q_TASK_SUCCEED, value_uuids(c.ids, n),
+        value_ints(c.attempts, n), value_uuids(c.workers, n),
+        value_jsons(c.results, n), value_ints(c.costs, n),
+        value_bool(engine_events())));
 }
 
 static void
@@ -224,34 +244,48 @@ settle_alone(request_t *rq, void *arg)
     db_commit(rq);
 }
 
-size_t
-tasks_settle(request_t *rq, settle_t *items, size_t count)
+static void
+settle_locked(request_t *rq, batch_t *batch)
 {
-    batch_t batch = { items, count, 0 };
     int tries = 0, status;
 
-    assert(count <= SETTLE_MAX);
-    if (count == 0) {
-        return 0;
-    }
-
-    if (!reaches_further(&batch)) {
-        settle(rq, &batch);
-        return batch.settled;
-    }
     if (rq->transaction != NULL) {
-        lock(rq, &batch);
-        settle(rq, &batch);
-        return batch.settled;
+        lock(rq, batch);
+        settle(rq, batch);
+        return;
     }
 
     /* 503: nothing has changed (a deadlock, a connection lost before the
      * commit). */
-    while ((status = rq_try(rq, settle_alone, &batch)) != 0) {
+    while ((status = rq_try(rq, settle_alone, batch)) != 0) {
         db_rollback(rq);
         if (status != 503 || ++tries == TRIES) {
             rq_reraise(rq);
         }
     }
-    return batch.settled;
+}
+
+size_t
+tasks_settle(request_t *rq, settle_t *items, size_t count)
+{
+    batch_t plain = { .count = 0 }, others = { .count = 0 };
+
+    assert(count <= SETTLE_MAX);
+    plain.items = arena_alloc(rq->arena, (count + 1) * sizeof(*plain.items));
+    others.items = arena_alloc(rq->arena, (count + 1) * sizeof(*others.items));
+    for (size_t i = 0; i < count; i++) {
+        batch_t *batch = is_plain(&items[i]) ? &plain : &others;
+
+        batch->items[batch->count++] = &items[i];
+    }
+
+    if (plain.count > 0) {
+        succeed(rq, &plain);
+    }
+    if (others.count > 0 && !reaches_further(&others)) {
+        settle(rq, &others);
+    } else if (others.count > 0) {
+        settle_locked(rq, &others);
+    }
+    return plain.settled + others.settled;
 }
