@@ -208,6 +208,18 @@ metric_name(slice_t text)
     return METRIC_OTHER;
 }
 
+unsigned
+metric_names(void)
+{
+    unsigned count = 0;
+
+    while (metrics.shared != NULL && count < METRIC_NAMES
+           && atomic_load(&metrics.shared->names[count].written)) {
+        count++;
+    }
+    return count;
+}
+
 /* ---- counting ---- */
 
 static void

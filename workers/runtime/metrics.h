@@ -67,6 +67,9 @@ void metric_add(metric_t *metric);
 /* The number of a name, for the calls below; the same in all processes. */
 unsigned metric_name(slice_t text);
 
+/* How many have one: 0 up to it, METRIC_OTHER apart. */
+unsigned metric_names(void);
+
 /* `name` is 0 for a metric without names, `value` an index into its values,
  * or 0. */
 void metric_count(const metric_t *metric, unsigned name, unsigned value,

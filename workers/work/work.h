@@ -17,4 +17,10 @@ void op_project_unarchive(request_t *rq);
 void op_project_config_get(request_t *rq);
 void op_project_config_put(request_t *rq);
 
+void op_task_claim(request_t *rq);
+void op_task_heartbeat(request_t *rq);
+void op_task_progress(request_t *rq);
+void op_task_complete(request_t *rq);
+void op_task_fail(request_t *rq);
+
 #endif

@@ -1,0 +1,156 @@
+-- Tasks run by programs elsewhere, over HTTP (workers/work/runner_*.c). A claim
+-- makes a lease: `worker_id` is its token, `lease_until` how long it is good.
+-- Everything later is fenced by the token. A lease never outlasts the attempt's
+-- time-out nor the task's deadline.
+
+-- name: runner_ready (read)
+-- Those of the kinds $2 of which owner $1 has a task to claim.
+select k.kind from unnest($2::text[]) k (kind)
+where exists (select from tasks t
+              where t.owner_id = $1::uuid and t.kind = k.kind
+                and t.state = 'ready' and t.remote
+                and (t.limit_key is null or t.limit_slot))
+
+-- name: runner_claim
+-- Takes up to $3 tasks of kind $2 of owner $1, in order of turns, under lease
+-- $4 for $5 ms; $6: whether to append events.
+with c as materialized (
+    select t.id, t.updated_at from tasks t
+    where t.owner_id = $1::uuid and t.kind = $2::varchar
+      and t.state = 'ready' and t.remote
+      and (t.limit_key is null or t.limit_slot) and t.attempt < 32767
+      and (t.deadline_at is null or t.deadline_at > now())
+    order by t.turn, t.id
+    limit $3::integer
+    for update of t skip locked
+), u as (
+    update tasks t
+    set state = 'running', attempt = t.attempt + 1, worker_id = $4::uuid,
+        lease_until = least(now() + $5::integer * interval '1 ms',
+            now() + nullif(t.timeout_ms, 0) * interval '1 ms', t.deadline_at),
+        started_at = now(), updated_at = now(), version = t.version + 1,
+        event_seq = t.event_seq + 1
+    from c
+    where t.id = c.id
+    returning t.*, (extract(epoch from now() - c.updated_at)
+                    * 1000000)::bigint as waited
+), e as materialized (
+    select id, 'task:' || id::text as channel, event_seq,
+           jsonb_build_object('state', 'running', 'attempt', attempt) as data
+    from u where $6::boolean
+), event as (
+    insert into events (channel, "offset", type, data)
+    select channel, event_seq, 'task.running', data from e
+)
+select u.id, project_id, run_id, step, parent_id, kind, title, description,
+       labels, priority, state, run_at, deadline_at, timeout_ms, backoff_ms,
+       attempt, max_attempts, unique_key, limit_key,
+       case when run_on_failure then 'run' else 'skip' end
+           as on_dependency_failure,
+       progress, progress_message, counters, error, cost_nano_usd, version,
+       created_at, updated_at, started_at, worker_id as lease_token,
+       lease_until, input as _input, templated as _templated,
+       dependents as _dependents, turn as _turn,
+       greatest(waited, 0) as _waited, e.channel as _channel,
+       e.event_seq as _offset, case when e.id is not null
+           then 'task.running' end as _event, e.data as _event_data
+from u left join e on e.id = u.id
+order by turn, u.id
+
+-- name: runner_heartbeat
+-- Lease $3 of task $2 of owner $1 is good for $4 ms from now. No row: it is
+-- lost, or there is no such task.
+update tasks t
+set lease_until = least(now() + $4::integer * interval '1 ms',
+        t.started_at + nullif(t.timeout_ms, 0) * interval '1 ms',
+        t.deadline_at)
+where t.id = $2::uuid and t.owner_id = $1::uuid and t.state = 'running'
+  and t.worker_id = $3::uuid and t.lease_until is not null
+  and least(t.started_at + nullif(t.timeout_ms, 0) * interval '1 ms',
+            t.deadline_at, 'infinity') > now()
+returning t.lease_until, t.cancel_requested, t.pause_requested
+
+-- name: runner_progress
+-- Progress $4, message $5, counters $6 of task $2 of owner $1 under lease $3,
+-- which is good for $7 ms from now if that is longer. Not written when the task
+-- has changed within the last quarter of a second and has said something
+-- before, or, with $8, when it has changed since that time. $9: whether to
+-- append events. No row: the lease is lost.
+with l as materialized (
+    select t.id, t.lease_until, t.cancel_requested, t.pause_requested,
+           t.updated_at,
+           case when $8::timestamptz is not null then t.updated_at <= $8
+               else t.updated_at <= now() - interval '250 ms'
+                 or (t.progress is null and t.progress_message is null
+                     and t.counters is null) end as now_or_never
+    from tasks t
+    where t.id = $2::uuid and t.owner_id = $1::uuid and t.state = 'running'
+      and t.worker_id = $3::uuid and t.lease_until is not null
+    for update
+), u as (
+    update tasks t
+    set progress = coalesce($4::real, t.progress),
+        progress_message = coalesce($5::text, t.progress_message),
+        counters = coalesce($6::jsonb, t.counters),
+        lease_until = greatest(t.lease_until,
+            least(now() + $7::integer * interval '1 ms',
+                t.started_at + nullif(t.timeout_ms, 0) * interval '1 ms',
+                t.deadline_at)),
+        updated_at = now(), version = t.version + 1,
+        event_seq = t.event_seq + $9::boolean::integer
+    from l where t.id = l.id and l.now_or_never
+    returning t.id, t.lease_until, t.event_seq, t.progress,
+              t.progress_message, t.counters
+), e as materialized (
+    select id, 'task:' || id::text as channel, event_seq,
+           jsonb_strip_nulls(jsonb_build_object('progress', progress,
+               'progress_message', progress_message, 'counters', counters))
+               as data
+    from u where $9
+), event as (
+    insert into events (channel, "offset", type, data)
+    select channel, event_seq, 'task.progress', data from e
+)
+select coalesce(u.lease_until, l.lease_until) as lease_until,
+       l.cancel_requested, l.pause_requested,
+       l.now_or_never as _written, now() as _now,
+       l.updated_at + interval '250 ms' as _due,
+       e.channel as _channel, e.event_seq as _offset,
+       case when e.id is not null then 'task.progress' end as _event,
+       e.data as _event_data
+from l left join u on u.id = l.id left join e on e.id = l.id
+
+-- name: runner_held (read)
+-- Task $2 of owner $1, if lease $3 holds it.
+select t.attempt, t.dependents, t.run_id, t.kind, t.cancel_requested,
+       t.pause_requested, (extract(epoch from now() - t.started_at)
+                           * 1000000)::bigint as ran
+from tasks t
+where t.id = $2::uuid and t.owner_id = $1::uuid and t.state = 'running'
+  and t.worker_id = $3::uuid and t.lease_until is not null
+
+-- name: runner_outcome (read)
+-- Task $2 of owner $1 as it stands; _ended: it ended under lease $3, _outcome:
+-- that of the attempt that did not succeed under it.
+select t.id, t.state::text as state, t.attempt, t.max_attempts, t.run_at,
+       null::timestamptz as finished_at, false as _ended,
+       (select a.outcome::text from task_attempts a
+        where a.task_id = t.id and a.worker_id = $3::uuid) as _outcome
+from tasks t
+where t.id = $2::uuid and t.owner_id = $1::uuid
+union all
+select t.id, t.state::text, t.attempt, t.max_attempts, t.run_at,
+       t.finished_at, t.worker_id is not distinct from $3,
+       (select a.outcome::text from task_attempts a
+        where a.task_id = t.id and a.worker_id = $3)
+from task_history t
+where t.id = $2 and t.owner_id = $1
+
+-- name: task_depths (read)
+-- How many unfinished tasks there are of each kind and state, and how long the
+-- oldest of those that are ready have been so.
+select t.kind, t.state::text as state, count(*) as n,
+       (extract(epoch from now() - min(t.updated_at)) * 1000000)::bigint
+           as oldest
+from tasks t
+group by t.kind, t.state
