@@ -12,6 +12,7 @@
 #include "workers/runtime/fault.h"
 #include "workers/runtime/log.h"
 #include "workers/runtime/server.h"
+#include "workers/work/work.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -33,6 +34,7 @@ static struct {
     uv_signal_t on_usr1;
     uv_timer_t alive;
     int ready;                 /* as last told to the supervisor */
+    int draining;              /* server and engine, until both have ended */
 } worker;
 
 /* ---- from an operation to its handler ---- */
@@ -153,16 +155,17 @@ on_database_stopped(void *arg)
     uv_close((uv_handle_t *) &worker.alive, NULL);
 }
 
+/* The server or the engine. */
 static void
 on_drained(void *arg)
 {
-    server_facts_t server;
-
     (void) arg;
+    if (--worker.draining > 0) {
+        return;
+    }
     events_stop();
-    server_facts(&server);
-    if (server.in_flight > 0) {
-        /* Fibers that will not end: nothing can be taken from under them. */
+    if (fiber_live(worker.fibers) > 0) {
+        /* Some that will not end: nothing can be taken from under them. */
         _exit(1);
     }
     db_stop(on_database_stopped, NULL);
@@ -178,7 +181,13 @@ on_signal(uv_signal_t *handle, int signal_number)
         return;
     }
 
-    server_drain(worker.settings->worker.drain_timeout, on_drained, NULL);
+    if (worker.draining == 0) {
+        unsigned bound = worker.settings->worker.drain_timeout;
+
+        worker.draining = 2;
+        engine_stop(bound, on_drained, NULL);
+        server_drain(bound, on_drained, NULL);
+    }
 }
 
 /* ---- starting ---- */
@@ -242,9 +251,32 @@ start_subjects(void)
     return 0;
 }
 
+static engine_config_t
+engine_config(void)
+{
+    const settings_t *settings = worker.settings;
+
+    return (engine_config_t) {
+        .loop = &worker.loop,
+        .fibers = worker.fibers,
+        .zmq_context = worker.context,
+        .endpoint = settings->worker.endpoint,
+        .slot = worker.child->slot,
+        .side = worker.child->side,
+        .processes = settings->worker.processes,
+        .cell = settings->worker.cell,
+        .events = settings->tasks.events,
+        .slots = settings->tasks.slots,
+        .http_slots = settings->tasks.http_slots,
+        .claim_batch = settings->tasks.claim_batch,
+        .cancel_grace_ms = settings->tasks.cancel_grace,
+    };
+}
+
 static int
 start_loop(void)
 {
+    engine_config_t tasks = engine_config();
     int rc = uv_loop_init(&worker.loop);
 
     if (rc != 0) {
@@ -252,7 +284,8 @@ start_loop(void)
         return -1;
     }
     worker.fibers = fiber_sched_new(&worker.loop,
-        worker.settings->worker.fibers + FIBERS_SPARE, STACKS_KEPT);
+        worker.settings->worker.fibers + engine_fibers(&tasks) + FIBERS_SPARE,
+        STACKS_KEPT);
     worker.context = zmq_ctx_new();
     if (worker.fibers == NULL || worker.context == NULL) {
         log_error("starting fibers and sockets failed: out of memory");
@@ -328,6 +361,19 @@ start_sockets(void)
            && server_start(&config) == 0 ? 0 : -1;
 }
 
+static int
+start_engine(void)
+{
+    engine_config_t config = engine_config();
+    int rc = engine_start(&config);
+
+    if (rc != 0) {
+        log_error("starting the task engine failed: %s", strerror(-rc));
+        return -1;
+    }
+    return 0;
+}
+
 int
 worker_run(const child_t *child, const settings_t *settings)
 {
@@ -337,7 +383,7 @@ worker_run(const child_t *child, const settings_t *settings)
 
     prepare_process();
     if (start_subjects() != 0 || start_loop() != 0 || start_database() != 0
-        || start_sockets() != 0) {
+        || start_sockets() != 0 || start_engine() != 0) {
         return 1;
     }
     child_report_up(child);

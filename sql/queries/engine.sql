@@ -1,24 +1,66 @@
+-- Statements of the task engine (workers/work/engine*.c, limits.c).
+
+-- name: engine_register
+-- A process that runs tasks: $1 its id, made for this start, $2 host, $3 pid.
+-- Returns the virtual times that others have reached.
+with w as (
+    insert into task_workers (id, host, pid)
+    values ($1::uuid, $2::text, $3::integer)
+)
+select k.key as kind, max(k.value::bigint) as turn
+from task_workers o, jsonb_each_text(o.turns) k
+group by k.key
+
+-- name: engine_beat
+-- Worker $1 is alive and has reached the virtual times $2. No row `alive`: it
+-- has been taken for dead, and what it ran is others' now. Rows `stop`: tasks
+-- of its that are asked to end, or (pause) to pause; `turn`: how far others
+-- are.
+with w as (
+    update task_workers set seen_at = now(), turns = $2::jsonb
+    where id = $1::uuid and dead_at is null
+    returning id
+)
+select 'alive' as what, id, false as pause, null::text as kind,
+       null::bigint as turn
+from w
+union all
+select 'stop', t.id, not t.cancel_requested, null, null
+from w join tasks t on t.worker_id = w.id
+where t.state = 'running' and (t.cancel_requested or t.pause_requested)
+union all
+select 'turn', null, false, k.key, max(k.value::bigint)
+from w, task_workers o, jsonb_each_text(o.turns) k
+where o.dead_at is null and o.id <> w.id
+group by k.key
+
+-- name: engine_leave
+-- Worker $1 has ended in good order.
+update task_workers set dead_at = now(), turns = $2::jsonb
+where id = $1::uuid and dead_at is null
+
 -- name: engine_claim
 -- Takes up to $2 tasks of kind $1, in order of turns from $3 up, for worker
--- $4; $5: whether to append events. The sub-select is what limits: joined in
--- place it might be run again for each row.
+-- $4, which must be alive; $5: whether to append events.
 with c as materialized (
-    select t.id from tasks t
+    select t.ctid from tasks t
     where t.kind = $1::varchar and t.turn >= $3::bigint and t.state = 'ready'
       and not t.remote and (t.limit_key is null or t.limit_slot)
+      and t.attempt < 32767
+      and exists (select from task_workers w
+                  where w.id = $4::uuid and w.dead_at is null)
     order by t.turn, t.id
     limit $2::integer
-    for update skip locked
+    for update of t skip locked
 ), u as (
     update tasks t
     set state = 'running', attempt = t.attempt + 1, worker_id = $4::uuid,
         started_at = now(), updated_at = now(), version = t.version + 1,
         event_seq = t.event_seq + 1
-    from c
-    where t.id = c.id
+    where t.ctid = any (array(select c.ctid from c))
     returning t.id, t.owner_id, t.attempt, t.dependents, t.turn, t.run_id,
               t.run_at, t.deadline_at, t.timeout_ms, t.templated, t.input,
-              t.event_seq
+              t.event_seq, t.rank > 0 as freed
 ), event as (
     insert into events (channel, "offset", type, data)
     select 'task:' || id::text, event_seq, 'task.running',
@@ -27,5 +69,258 @@ with c as materialized (
     returning 1
 )
 select id, owner_id, attempt, dependents, turn, run_id, run_at, deadline_at,
-       timeout_ms, templated, input, event_seq
+       timeout_ms, templated, input, event_seq, freed
 from u
+
+-- name: engine_poll (read)
+-- Those of the kinds $1 that have a task to claim.
+select k.kind from unnest($1::text[]) k (kind)
+where exists (select from tasks t
+              where t.kind = k.kind and t.state = 'ready' and not t.remote
+                and (t.limit_key is null or t.limit_slot))
+
+-- name: engine_retry
+-- Attempts that did not succeed: $2 of tasks $1, run by $3, with outcome $4
+-- (null: it had not begun), error $5 and cost $6. $7: it is the last in any
+-- case; $8: it does not count, and the task is as ready as before. $9: virtual
+-- time by kind. Those whose attempts are used up, or that were cancelled, are
+-- left as they are, for task_settle: `what` is then `spent` or `cancelled`.
+-- An orphan's next attempt begins soon: the first was lost by our fault.
+with k as materialized (
+    select * from unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::text[],
+        $5::jsonb[], $6::bigint[], $7::boolean[], $8::boolean[])
+        k (id, attempt, worker_id, outcome, error, cost, final, kept)
+), l as materialized (
+    select t.id, k.outcome, k.error, k.cost, k.kept, t.attempt, t.worker_id,
+           t.started_at,
+           case when t.cancel_requested then 'cancelled'
+               when k.outcome = 'paused' or t.pause_requested then 'paused'
+               when k.kept then 'ready'
+               when k.final or t.attempt - t.attempt_base >= t.max_attempts
+               then 'spent'
+               else 'scheduled' end as what,
+           least(3600000, case when k.outcome = 'lost' then 2000 end,
+               t.backoff_ms * power(2, least(30,
+                   t.attempt - t.attempt_base - 1)))
+               * (0.5 + random() / 2) as delay
+    from k join tasks t on t.id = k.id
+    where t.state = 'running' and t.attempt = k.attempt
+      and t.worker_id = k.worker_id
+    order by t.id for update of t
+), u as (
+    update tasks t
+    set state = l.what,
+        run_at = case when l.what = 'scheduled'
+                 then now() + l.delay * interval '1 ms' else t.run_at end,
+        turn = case when l.what = 'ready' then t.turn
+               else coalesce(($9::jsonb->>t.kind)::bigint, t.turn) end,
+        attempt_base = t.attempt_base
+            + (l.kept or l.outcome = 'paused')::integer,
+        error = coalesce(l.error, t.error),
+        cost_nano_usd = t.cost_nano_usd + l.cost,
+        worker_id = null, lease_until = null, limit_slot = false,
+        pause_requested = false, updated_at = now(),
+        version = t.version + 1, event_seq = t.event_seq + 1
+    from l
+    where t.id = l.id and l.what in ('scheduled', 'ready', 'paused')
+    returning t.id, t.owner_id, t.kind, t.state, t.attempt, t.limit_key,
+              t.run_at, t.event_seq, l.outcome
+), attempts as (
+    insert into task_attempts (task_id, attempt, outcome, worker_id,
+        started_at, error)
+    select id, attempt, outcome, worker_id, started_at, error
+    from l
+    where what in ('scheduled', 'ready', 'paused') and outcome is not null
+), e as materialized (
+    select 'task:' || id::text as channel, event_seq,
+           case state when 'scheduled' then 'task.retrying'
+               else 'task.' || state end as type,
+           jsonb_strip_nulls(jsonb_build_object('state', state,
+               'attempt', attempt, 'outcome', outcome, 'run_at',
+               case when state = 'scheduled' then run_at end)) as data, id
+    from u where $10::boolean
+), event as (
+    insert into events (channel, "offset", type, data)
+    select channel, event_seq, type, data from e
+)
+select u.state::text as what, u.id, u.owner_id, u.kind, u.limit_key,
+       u.run_at, e.channel as _channel, e.event_seq as _offset,
+       e.type as _event, e.data as _event_data
+from u left join e on e.id = u.id
+union all
+select what, id, null, null, null, null, null, null, null, null
+from l where what in ('spent', 'cancelled')
+
+-- name: engine_progress
+-- Progress $4 of tasks $1, attempt $2, run by $3, with message $5 and
+-- counters $6; $7: whether to append events.
+with k as materialized (
+    select * from unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::text[],
+        $5::text[], $6::jsonb[])
+        k (id, attempt, worker_id, share, message, counters)
+), l as materialized (
+    select t.id, k.share, k.message, k.counters
+    from k join tasks t on t.id = k.id
+    where t.state = 'running' and t.attempt = k.attempt
+      and t.worker_id = k.worker_id
+    order by t.id for update of t
+), u as (
+    update tasks t
+    set progress = l.share::real,
+        progress_message = coalesce(l.message, t.progress_message),
+        counters = coalesce(l.counters, t.counters),
+        updated_at = now(), version = t.version + 1,
+        event_seq = t.event_seq + $7::boolean::integer
+    from l where t.id = l.id
+    returning t.id, t.event_seq, t.progress, t.progress_message, t.counters
+), event as (
+    insert into events (channel, "offset", type, data)
+    select 'task:' || id::text, event_seq, 'task.progress',
+           jsonb_build_object('progress', progress, 'progress_message',
+               progress_message, 'counters', counters)
+    from u where $7
+    returning channel, "offset", type, data, created_at
+)
+select channel as _channel, "offset" as _offset, type as _event,
+       data as _event_data, created_at as _event_time
+from event
+
+-- name: engine_bury
+-- Workers that were silent for $1 ms are taken for dead.
+with s as materialized (
+    select id from task_workers
+    where dead_at is null
+      and seen_at < now() - $1::integer * interval '1 ms'
+    order by id limit 100
+    for update skip locked
+)
+update task_workers w set dead_at = now()
+from s where w.id = s.id
+returning w.id, w.host, w.pid
+
+-- name: engine_forget
+-- Deletes the rows of workers that are long dead and left nothing behind.
+delete from task_workers w
+where w.dead_at < now() - interval '1 day'
+  and not exists (select from tasks t
+                  where t.worker_id = w.id and t.state = 'running')
+
+-- name: engine_orphans (read)
+-- Up to $1 running tasks whose worker is dead or whose lease has run out.
+(select t.id, t.attempt, t.worker_id, t.dependents, t.run_id
+ from task_workers w join tasks t on t.worker_id = w.id
+ where w.dead_at is not null and t.state = 'running'
+ order by t.id limit $1::integer)
+union all
+(select t.id, t.attempt, t.worker_id, t.dependents, t.run_id
+ from tasks t
+ where t.lease_until is not null and t.lease_until < now()
+   and t.state = 'running'
+ order by t.lease_until limit $1::integer)
+
+-- name: engine_overdue (read)
+-- Up to $1 tasks past their deadline that no engine runs; those that run on
+-- one are its own to stop.
+select t.id, t.attempt, t.worker_id, t.dependents, t.run_id,
+       t.state = 'running' as running
+from tasks t
+where t.deadline_at is not null and t.deadline_at <= now()
+  and (t.state <> 'running' or t.lease_until is not null)
+order by t.deadline_at limit $1::integer
+
+-- name: engine_due (read)
+-- Up to $1 scheduled tasks whose time comes within $2 ms, and in how many.
+select t.id, t.owner_id, t.kind, t.priority, greatest(0,
+       ceil(extract(epoch from t.run_at - now()) * 1000))::integer as wait_ms
+from tasks t
+where t.state = 'scheduled'
+  and t.run_at <= now() + $2::integer * interval '1 ms'
+order by t.run_at limit $1::integer
+
+-- name: engine_stage
+-- Scheduled tasks $1 whose time has come are ready, with turns $2; $3:
+-- whether to append events.
+with k as materialized (
+    select * from unnest($1::uuid[], $2::bigint[]) k (id, turn)
+), l as materialized (
+    select t.id, k.turn from k join tasks t on t.id = k.id
+    where t.state = 'scheduled' and t.run_at <= now()
+    order by t.id for update of t skip locked
+), u as (
+    update tasks t
+    set state = 'ready', turn = l.turn, updated_at = now(),
+        version = t.version + 1, event_seq = t.event_seq + 1
+    from l where t.id = l.id
+    returning t.id, t.owner_id, t.kind, t.limit_key, t.event_seq
+), event as (
+    insert into events (channel, "offset", type, data)
+    select 'task:' || id::text, event_seq, 'task.ready',
+           '{"state": "ready"}'::jsonb
+    from u where $3::boolean
+)
+select owner_id, kind, limit_key, 'task:' || id::text as _channel,
+       event_seq as _offset, 'task.ready' as _event,
+       '{"state": "ready"}'::jsonb as _event_data
+from u
+
+-- name: engine_limit_lock
+-- Whoever grants slots of the keys $2 of owners $1 comes by here first, so
+-- that it sees in the next statement what others have granted.
+select l.owner_id from task_limits l
+join unnest($1::uuid[], $2::text[]) k (owner_id, key)
+    on l.owner_id = k.owner_id and l.key = k.key
+order by l.owner_id, l.key for update of l
+
+-- name: engine_limit_grant
+-- Gives the free slots of the keys $2 of owners $1 to those who wait, in order
+-- of turns. A key without a limit has enough for all.
+with k as materialized (
+    select k.owner_id, k.key, coalesce(l.max, 1000000000)
+        - (select count(*) from tasks t
+           where t.owner_id = k.owner_id and t.limit_key = k.key
+             and t.limit_slot) as free
+    from unnest($1::uuid[], $2::text[]) k (owner_id, key)
+    left join task_limits l on l.owner_id = k.owner_id and l.key = k.key
+), g as materialized (
+    select w.id
+    from k cross join lateral (
+        select t.id from tasks t
+        where t.owner_id = k.owner_id and t.limit_key = k.key
+          and t.limit_key is not null and t.state = 'ready'
+          and not t.limit_slot
+        order by t.turn, t.id
+        limit greatest(k.free, 0)) w
+), l as materialized (
+    select t.id from tasks t
+    where t.id = any (array(select g.id from g)) and t.state = 'ready'
+      and not t.limit_slot
+    order by t.id for update of t
+), u as (
+    update tasks t set limit_slot = true
+    from l where t.id = l.id
+    returning t.kind
+)
+select distinct kind from u
+
+-- name: engine_limits_waiting (read)
+-- Up to $1 keys for whose slots tasks wait.
+with recursive k as (
+    (select t.owner_id, t.limit_key from tasks t
+     where t.limit_key is not null and t.state = 'ready' and not t.limit_slot
+     order by t.owner_id, t.limit_key limit 1)
+    union all
+    select n.owner_id, n.limit_key
+    from k cross join lateral (
+        select t.owner_id, t.limit_key from tasks t
+        where t.limit_key is not null and t.state = 'ready'
+          and not t.limit_slot
+          and (t.owner_id, t.limit_key) > (k.owner_id, k.limit_key)
+        order by t.owner_id, t.limit_key limit 1) n
+)
+select owner_id, limit_key from k limit $1::integer
+
+-- name: engine_held (read)
+-- What worker $1 has run for longer than any claim of its can be under way.
+select t.id, t.attempt from tasks t
+where t.worker_id = $1::uuid and t.state = 'running'
+  and t.started_at < now() - interval '1 minute'

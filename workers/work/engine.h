@@ -24,6 +24,10 @@ void engine_stop_task(hive_uuid_t worker, hive_uuid_t task);
  * its own, soon). Also found by the keeper's sweep. */
 void engine_limit_freed(hive_uuid_t owner, slice_t key);
 
+/* Tasks were scheduled, the first for that time (microseconds since 1970):
+ * makes the stager here precise, which looks once a second by itself. */
+void engine_due(int64_t run_at);
+
 /* Whether transitions append events ([tasks] events). */
 int engine_events(void);
 

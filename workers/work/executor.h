@@ -56,7 +56,11 @@ void task_progress(task_run_t *run, double share, slice_t message,
 /* What this attempt cost, added to the task when it ends. */
 void task_cost(task_run_t *run, int64_t nano_usd);
 
-/* Ended by a NULL kind; executor_*.c. */
+/* executor_*.c */
+void execute_noop(task_run_t *run);
+void execute_sleep(task_run_t *run);
+
+/* Ended by a NULL kind. `slots` 0: as many as [tasks] slots says. */
 extern const executor_t executors[];
 
 /* NULL: nothing here runs that kind; remote runners may. */

@@ -1,4 +1,5 @@
-/* work.h: the face of what people work on: projects. */
+/* work.h: the face of what people work on: projects, and the engine that runs
+ * their tasks. */
 
 #ifndef HIVE_WORK_H
 #define HIVE_WORK_H
@@ -22,5 +23,53 @@ void op_task_heartbeat(request_t *rq);
 void op_task_progress(request_t *rq);
 void op_task_complete(request_t *rq);
 void op_task_fail(request_t *rq);
+
+/* ---- the task engine of a process ---- */
+
+/* Strings are borrowed until it has stopped. Numbers that are 0, but for
+ * `slots` and `http_slots`, are as usual. */
+typedef struct {
+    uv_loop_t *loop;
+    fiber_sched_t *fibers;     /* with room for engine_fibers() */
+    void *zmq_context;
+    const char *endpoint;      /* base endpoint of all processes */
+    unsigned slot, side;       /* which of them this is */
+    unsigned processes;
+    unsigned cell;
+    int events;                /* whether transitions append events */
+    unsigned slots;            /* of each kind; 0: nothing runs here */
+    unsigned http_slots;
+    unsigned claim_batch;      /* 500 */
+    unsigned cancel_grace_ms;  /* 10 s */
+    unsigned heartbeat_ms;     /* 3 s */
+    unsigned silence_ms;       /* 10 s: who is silent that long is dead */
+    unsigned poll_min_ms;      /* 250 */
+    unsigned poll_max_ms;      /* 1 s */
+} engine_config_t;
+
+/* How many fibers it may use at once. */
+unsigned engine_fibers(const engine_config_t *config);
+
+/* Begins to claim and run tasks as soon as the database is there: after
+ * db_start and events_start. 0 or negative errno. */
+int engine_start(const engine_config_t *config);
+
+/* Claims nothing more, lets what runs end for `bound_ms`, gives back the rest
+ * (which does not cost it an attempt), and calls done(arg): before events_stop
+ * and db_stop. Fibers that would not end are counted by engine_facts as
+ * running; the process must exit without them. Idempotent. */
+void engine_stop(unsigned bound_ms, void (*done)(void *arg), void *arg);
+
+/* Counts since the start, but for the last group; more is in the metrics. */
+typedef struct {
+    uint64_t claims;           /* statements */
+    uint64_t claimed;
+    uint64_t refused;          /* ends that came too late: not ours any more */
+    uint64_t reaped;           /* times that this process was taken for dead */
+
+    unsigned queued, running, finishing;
+} engine_facts_t;
+
+void engine_facts(engine_facts_t *out);
 
 #endif

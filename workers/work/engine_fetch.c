@@ -1,0 +1,302 @@
+/* engine_fetch.c: from the table into this process.
+ *
+ * A fetcher for each kind has one claim out at a time, for as many tasks as
+ * there are free slots and a little more: what the kind gets done in 20 ms, so
+ * that slots need not wait for the database, and no task waits here while
+ * another process could run it. What becomes free while a claim is out makes
+ * the next one larger.
+ *
+ * Claims begin at the turn where the last one ended: in front of it lie the
+ * index entries of what is done, which nobody can vacuum while a snapshot is
+ * held, and which a scan from the start would pass each time. That mark is a
+ * hint: tasks with lower turns come from processes that know less of the
+ * virtual time. So a claim without it follows when there should have been
+ * something and was not, as often as it takes a twentieth of the time, and
+ * once a second in any case.
+ *
+ * Who looks: the process where a task became ready, at once. It tells the
+ * others when it cannot take all there is. Behind that, the poll. */
+
+#include "engine_internal.h"
+
+#include "workers/runtime/fault.h"
+
+#include <stdlib.h>
+
+#define AHEAD_S       0.020
+#define FULL_MS       1000
+#define SHARE         20       /* 1/20 of the time may go into full scans */
+#define CLAIM_COST    (2 * MS) /* what a claim may take for other reasons */
+#define TASK_COST     (MS / 20)
+#define UNSETTLED     4        /* batches of instant tasks at once */
+#define INSTANT_MS    2        /* then the loop has a turn */
+#define FAILED_MIN_MS 200
+#define FAILED_MAX_MS 800
+
+typedef struct {
+    kind_t *kind;
+    unsigned wanted;
+    int full;                  /* from the first turn on */
+    unsigned got;
+} claim_t;
+
+/* ---- how many ---- */
+
+static unsigned
+ahead(const kind_t *kind)
+{
+    double n = kind->rate * AHEAD_S;
+    unsigned max = engine.config.claim_batch;
+
+    return n < 1 ? 0 : n > max ? max : (unsigned) n;
+}
+
+static unsigned
+room_of(const kind_t *kind)
+{
+    unsigned batch = engine.config.claim_batch, room, held;
+
+    if (kind->executor->instant) {
+        room = UNSETTLED * batch;
+        held = kind->finishing + kind->queued + kind->running;
+        room = held < room ? room - held : 0;
+        /* Half a batch costs nearly as much as a whole one. */
+        return room < batch / 2 ? 0 : room < batch ? room : batch;
+    }
+
+    room = kind->slots + ahead(kind);
+    held = kind->running + kind->queued;
+    room = held < room ? room - held : 0;
+    if (kind->queued > 0 && room < (ahead(kind) + 1) / 2) {
+        return 0;
+    }
+    return room < batch ? room : batch;
+}
+
+/* ---- one claim ---- */
+
+static int
+compare_turns(const void *a, const void *b)
+{
+    const work_t *const *x = a, *const *y = b;
+
+    if ((*x)->turn != (*y)->turn) {
+        return (*x)->turn < (*y)->turn ? -1 : 1;
+    }
+    return memcmp(&(*x)->run.id, &(*y)->run.id, sizeof(hive_uuid_t));
+}
+
+/* Rows come in no order. */
+static work_t **
+read_rows(request_t *rq, kind_t *kind, const db_result_t *result)
+{
+    work_t **works = arena_alloc(rq->arena,
+        (size_t) result->nrows * sizeof(*works));
+
+    for (int i = 0; i < result->nrows; i++) {
+        db_row_t row = db_row_at(result, i);
+
+        works[i] = work_new(kind, &row);
+    }
+    qsort(works, (size_t) result->nrows, sizeof(*works), compare_turns);
+    return works;
+}
+
+/* Instant ones run here, in a row; others wait for a slot, if only for the
+ * loop's next turn. */
+static void
+take(request_t *rq, kind_t *kind, work_t **works, unsigned count)
+{
+    uint64_t until = uv_hrtime() + INSTANT_MS * MS;
+
+    for (unsigned i = 0; i < count; i++) {
+        work_t *work = works[i];
+
+        if (engine.stopping || !kind->executor->instant || work->templated) {
+            work->place = WORK_QUEUED;
+            kind->queued++;
+            TAILQ_INSERT_TAIL(&kind->queue, work, link);
+            if (engine.stopping) {
+                work_stop(work, STOP_RELEASE);
+            }
+            continue;
+        }
+        run_instant(rq, work);
+        if (uv_hrtime() > until) {
+            fiber_yield();
+            until = uv_hrtime() + INSTANT_MS * MS;
+        }
+    }
+    run_queued(kind);
+}
+
+static void
+claim(request_t *rq, void *arg)
+{
+    claim_t *claim = arg;
+    kind_t *kind = claim->kind;
+    const db_result_t *result;
+    work_t **works;
+
+    fault_point("before_claim");
+    engine.facts.claims++;
+    result = db_rows(rq, Q_ENGINE_CLAIM, value_text(kind->name),
+        value_int(claim->wanted), value_int(claim->full ? INT64_MIN
+            : kind->low), value_uuid(engine.worker),
+        value_bool(engine.config.events));
+    fault_point("after_claim");
+
+    claim->got = (unsigned) result->nrows;
+    engine.facts.claimed += claim->got;
+    if (claim->got == 0) {
+        return;
+    }
+    works = read_rows(rq, kind, result);
+    kind->low = works[claim->got - 1]->turn;
+    turn_claimed(kind->name, kind->low);
+    take(rq, kind, works, claim->got);
+}
+
+/* ---- when ---- */
+
+/* When the next scan from the first turn on may be made, and when it must. */
+static void
+note_full(kind_t *kind, uint64_t took, unsigned got)
+{
+    uint64_t usual = CLAIM_COST + got * TASK_COST;
+    uint64_t now = uv_hrtime();
+    uint64_t pause = took > usual ? (took - usual) * SHARE : 0;
+
+    kind->full_at = now + engine_jitter(FULL_MS, FULL_MS * 3 / 2) * MS;
+    kind->cheap_at = now + (pause < FULL_MS * MS ? pause : FULL_MS * MS);
+}
+
+/* 0, or nonzero when the database would not. */
+static int
+claim_once(request_t *rq, kind_t *kind, unsigned wanted, int full,
+    unsigned *got)
+{
+    claim_t one = { kind, wanted, full, 0 };
+    uint64_t began = uv_hrtime();
+    int status;
+
+    if (one.full) {
+        /* What comes while it is out is for the next. */
+        kind->found = 0;
+    }
+    kind->woken = 0;
+    status = job_step(rq, claim, &one);
+    if (one.full) {
+        note_full(kind, uv_hrtime() - began, one.got);
+    }
+    *got = one.got;
+    return status;
+}
+
+typedef enum { GO_ON, WAIT, WAIT_CHEAPER } next_t;
+
+/* One round: a claim, when there may be something and there is room. */
+static next_t
+fetch_round(request_t *rq, kind_t *kind)
+{
+    unsigned wanted = room_of(kind), got;
+    uint64_t now = uv_hrtime();
+    int woken = kind->woken;
+    int full = now >= kind->full_at || (kind->found && now >= kind->cheap_at);
+
+    if (!kind->hungry || wanted == 0 || !engine_alive()) {
+        return WAIT;
+    }
+    if (kind->found && !full && !woken) {
+        return WAIT_CHEAPER;
+    }
+    if (claim_once(rq, kind, wanted, full, &got) != 0) {
+        engine_pause("the database",
+            engine_jitter(FAILED_MIN_MS, FAILED_MAX_MS));
+        return GO_ON;
+    }
+
+    if (got == wanted) {
+        wake_tell(kind);
+        return GO_ON;
+    }
+    if (got == 0 && !full && woken) {
+        kind->found = 1;
+    }
+    kind->hungry = kind->woken || kind->found;
+    return GO_ON;
+}
+
+static void
+fetch_loop(request_t *rq, void *arg)
+{
+    kind_t *kind = arg;
+
+    while (!engine.stopping) {
+        next_t next = fetch_round(rq, kind);
+
+        if (next == WAIT && !engine.stopping) {
+            fiber_suspend("tasks");
+        } else if (next == WAIT_CHEAPER) {
+            fiber_suspend_until("a cheaper scan", kind->cheap_at);
+        }
+    }
+}
+
+void
+fetch_start(kind_t *kind)
+{
+    engine_job("task fetcher", fetch_loop, kind, &kind->fetcher);
+}
+
+void
+fetch_wake(kind_t *kind)
+{
+    if (kind->fetcher != NULL) {
+        fiber_wake(kind->fetcher);
+    }
+}
+
+/* ---- the poll ---- */
+
+static void
+ask(request_t *rq, void *arg)
+{
+    slice_t names[KINDS_MAX];
+    const db_result_t *result;
+    size_t count = 0;
+
+    (void) arg;
+    for (unsigned i = 0; i < engine.nkinds; i++) {
+        const kind_t *kind = &engine.kinds[i];
+
+        if (!kind->hungry && kind->slots > 0 && room_of(kind) > 0) {
+            names[count++] = kind->name;
+        }
+    }
+    if (count == 0) {
+        return;
+    }
+
+    result = db_rows(rq, Q_ENGINE_POLL, value_texts(names, count));
+    for (int i = 0; i < result->nrows; i++) {
+        db_row_t row = db_row_at(result, i);
+        kind_t *kind = kind_find(db_text(&row, "kind"));
+
+        kind->found = 1;
+        kind->hungry = 1;
+        fetch_wake(kind);
+    }
+}
+
+void
+fetch_poll(request_t *rq, void *arg)
+{
+    (void) arg;
+    while (engine_pause("the next poll", engine_jitter(
+               engine.config.poll_min_ms, engine.config.poll_max_ms)) == 0) {
+        if (engine_alive()) {
+            job_step(rq, ask, NULL);
+        }
+    }
+}
