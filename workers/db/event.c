@@ -90,6 +90,16 @@ event_after_commit(request_t *rq, void (*fn)(void *arg), void *arg)
 }
 
 void
+event_send(request_t *rq, const event_t *event)
+{
+    if (rq->transaction != NULL) {
+        pending_add(rq)->event = *event;
+    } else if (event_sink != NULL) {
+        event_sink(event);
+    }
+}
+
+void
 event_publish(request_t *rq, const db_row_t *row)
 {
     event_t event;
@@ -99,14 +109,15 @@ event_publish(request_t *rq, const db_row_t *row)
     event.type = db_text(row, "_event");
     event.data = db_text(row, "_event_data");
     event.time = event_time(row);
-    if (rq->transaction == NULL) {
-        if (event_sink != NULL) {
-            event_sink(&event);
-        }
-        return;
-    }
+    event_send(rq, &event);
+}
 
-    pending_add(rq)->event = event;
+void
+event_emit(const event_t *event)
+{
+    if (event_sink != NULL) {
+        event_sink(event);
+    }
 }
 
 void

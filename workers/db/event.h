@@ -22,6 +22,13 @@ typedef struct {
 
 void event_publish(request_t *rq, const db_row_t *row);
 
+/* The same for an event of which the caller knows all: its text lives in the
+ * request's arena. */
+void event_send(request_t *rq, const event_t *event);
+
+/* Outside of any transaction and request: to the sink at once. */
+void event_emit(const event_t *event);
+
 /* Has fn(arg) called once what has been changed so far is committed: now, or
  * after rq->transaction's commit; never when that does not come. For what
  * only hurries things (wake-ups): the process may die in between. `arg` lives
