@@ -6,8 +6,8 @@
  *     {{ steps.fetch.result.items.0 }} of a step that has ended: result,
  *                                     state, error
  *     {{ run.id }}                    also run.name, run.workflow_id
- *     {{ schedule.time }}             also schedule.id, schedule.name; where a
- *                                     schedule makes the task or the run
+ *     {{ schedule.time }}             also schedule.id, schedule.name: in the
+ *                                     input that a schedule gives, only there
  *
  * A path is names of [A-Za-z0-9_-] and indexes of arrays, joined by dots. A
  * string that is one template becomes the value, with its type; within a

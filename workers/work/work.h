@@ -18,11 +18,41 @@ void op_project_unarchive(request_t *rq);
 void op_project_config_get(request_t *rq);
 void op_project_config_put(request_t *rq);
 
+extern const resource_t task_resource;
+
+/* At start: how many unfinished tasks one owner may have. */
+void enqueue_init(unsigned owner_max);
+
+void op_task_list(request_t *rq);
+void op_task_create(request_t *rq);
+void op_task_get(request_t *rq);
+
 void op_task_claim(request_t *rq);
 void op_task_heartbeat(request_t *rq);
 void op_task_progress(request_t *rq);
 void op_task_complete(request_t *rq);
 void op_task_fail(request_t *rq);
+
+void op_task_children_add(request_t *rq);
+
+extern const resource_t workflow_resource;
+
+void op_workflow_list(request_t *rq);
+void op_workflow_create(request_t *rq);
+void op_workflow_get(request_t *rq);
+void op_workflow_update(request_t *rq);
+void op_workflow_delete(request_t *rq);
+void op_workflow_run(request_t *rq);
+
+extern const resource_t run_resource;
+
+void op_run_list(request_t *rq);
+void op_run_create(request_t *rq);
+void op_run_get(request_t *rq);
+void op_run_tasks(request_t *rq);
+void op_run_events(request_t *rq);
+void op_run_cancel(request_t *rq);
+void op_run_retry(request_t *rq);
 
 /* ---- the task engine of a process ---- */
 

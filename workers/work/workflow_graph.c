@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #define CYCLE_SHOWN 12
+#define FAULTS_MAX  100
 #define VISITS_MAX  (20 * 1000 * 1000)
 #define NOWHERE     UINT32_MAX
 
@@ -62,7 +63,9 @@ sort_names(building_t *building)
     graph->by_name = zeros(building, graph->nsteps);
     for (size_t i = 0; i < graph->nsteps; i++) {
         graph->by_name[i] = sorted[i].index;
-        if (i > 0 && slice_equal(sorted[i].name, sorted[i - 1].name)) {
+        if (i > 0 && slice_equal(sorted[i].name, sorted[i - 1].name)
+            && building->report->count < FAULTS_MAX)
+        {
             report_invalid(building->report,
                 arena_printf(building->report->arena, "%s[%u].name",
                     building->field, sorted[i].index),
@@ -111,7 +114,9 @@ link_step(building_t *building, size_t step, uint32_t *seen)
     graph_t *graph = building->graph;
     const graph_step_t *self = &graph->steps[step];
 
-    for (size_t i = 0; i < self->nneeds; i++) {
+    for (size_t i = 0;
+        i < self->nneeds && building->report->count < FAULTS_MAX; i++)
+    {
         long parent = graph_find(graph, self->needs[i]);
 
         if (parent < 0) {
