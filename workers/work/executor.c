@@ -5,6 +5,7 @@
 const executor_t executors[] = {
     { "noop", 0, 1, execute_noop },
     { "sleep", 0, 0, execute_sleep },
+    { "http", 0, 0, execute_http },
     { NULL, 0, 0, NULL }
 };
 

@@ -59,6 +59,7 @@ void task_cost(task_run_t *run, int64_t nano_usd);
 /* executor_*.c */
 void execute_noop(task_run_t *run);
 void execute_sleep(task_run_t *run);
+void execute_http(task_run_t *run);
 
 /* Ended by a NULL kind. `slots` 0: as many as [tasks] slots says. */
 extern const executor_t executors[];

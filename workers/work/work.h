@@ -90,6 +90,13 @@ int engine_start(const engine_config_t *config);
  * running; the process must exit without them. Idempotent. */
 void engine_stop(unsigned bound_ms, void (*done)(void *arg), void *arg);
 
+/* Whom tasks of kind `http` may call: [tasks] http_allow (http_allow.h). 0, or
+ * -1 with *why, which lives until http_task_stop. */
+int http_task_init(const char *allow, const char **why);
+
+/* Closes its connections, once nothing of that kind runs any more. */
+void http_task_stop(void);
+
 /* Counts since the start, but for the last group; more is in the metrics. */
 typedef struct {
     uint64_t claims;           /* statements */
