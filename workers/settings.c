@@ -5,6 +5,7 @@
 #include "supervisor.h"
 
 #include "workers/runtime/endpoint.h"
+#include "workers/work/work.h"
 
 #include <libpq-fe.h>
 
@@ -164,6 +165,18 @@ check_auth(arena_t *arena, const settings_t *settings)
     return "";
 }
 
+static const char *
+check_http_allow(arena_t *arena, const settings_t *settings)
+{
+    const char *why, *error = "";
+
+    if (http_task_init(settings->tasks.http_allow, &why) != 0) {
+        error = arena_printf(arena, "tasks: http_allow: %s\n", why);
+    }
+    http_task_stop();
+    return error;
+}
+
 settings_t *
 settings_load(arena_t *arena, const char *path, const char **errors)
 {
@@ -173,8 +186,9 @@ settings_load(arena_t *arena, const char *path, const char **errors)
         return NULL;
     }
 
-    *errors = arena_printf(arena, "%s%s%s", check_endpoints(arena, settings),
-        check_conninfo(arena, settings), check_auth(arena, settings));
+    *errors = arena_printf(arena, "%s%s%s%s",
+        check_endpoints(arena, settings), check_conninfo(arena, settings),
+        check_auth(arena, settings), check_http_allow(arena, settings));
     return (*errors)[0] == '\0' ? settings : NULL;
 }
 

@@ -168,6 +168,7 @@ on_drained(void *arg)
         /* Some that will not end: nothing can be taken from under them. */
         _exit(1);
     }
+    http_task_stop();
     db_stop(on_database_stopped, NULL);
 }
 
@@ -243,6 +244,10 @@ start_subjects(void)
     }
     if (identity_start(&identity, &why) != 0) {
         log_error("starting sign-in failed: %s", why);
+        return -1;
+    }
+    if (http_task_init(settings->tasks.http_allow, &why) != 0) {
+        log_error("http_allow refused: %s", why);
         return -1;
     }
 

@@ -134,6 +134,9 @@ metric_add(metric_t *metric)
 {
     unsigned nvalues = 0;
 
+    if (metrics.shared == NULL) {
+        return;
+    }
     while (metric->values != NULL && metric->values[nvalues] != NULL) {
         nvalues++;
     }

@@ -2,6 +2,7 @@
 
 #include "engine_internal.h"
 #include "measures.h"
+#include "measures.h"
 
 #include "workers/runtime/log.h"
 
@@ -268,6 +269,7 @@ engine_start(const engine_config_t *config)
     memset(&life, 0, sizeof(life));
     measures_init();
     set_config(config);
+    measures_init();
     TAILQ_INIT(&engine.finished);
     add_kinds();
 
