@@ -48,13 +48,19 @@ string(slice_t text)
 }
 
 static const char *
-timestamp(int64_t us)
+value(value_t v)
 {
     buf_t buf;
 
     buf_init(&buf, arena, 1);
-    json_put_time(&buf, us);
+    json_put_value(&buf, &v);
     return text_of(&buf);
+}
+
+static const char *
+timestamp(int64_t us)
+{
+    return value(value_time(us));
 }
 
 static void
@@ -157,6 +163,37 @@ days(void **state)
             arena_reset(arena);
         }
     }
+}
+
+static void
+values(void **state)
+{
+    static const slice_t texts[] = { { "a", 1 }, { "b\"", 2 } };
+    hive_uuid_t uuid;
+
+    (void) state;
+    assert_string_equal(value(value_null()), "null");
+    assert_string_equal(value(value_bool(1)), "true");
+    assert_string_equal(value(value_bool(0)), "false");
+    assert_string_equal(value(value_int(0)), "0");
+    assert_string_equal(value(value_int(-7)), "-7");
+    assert_string_equal(value(value_int(1000)), "1000");
+    assert_string_equal(value(value_int(INT64_MAX)), "9223372036854775807");
+    assert_string_equal(value(value_int(INT64_MIN)), "-9223372036854775808");
+    assert_string_equal(value(value_float(0.1)), "0.1");
+    assert_string_equal(value(value_float(1.0 / 3)), "0.333333333333333" "3");
+    assert_string_equal(value(value_float(1e300 * 1e300)), "null");
+    assert_string_equal(value(value_string("x\ny")), "\"x\\ny\"");
+    assert_string_equal(value(value_json(SLICE("{\"a\": 1}"))), "{\"a\": 1}");
+    assert_string_equal(value(value_bytes(SLICE(""))), "\"\"");
+    assert_string_equal(value(value_bytes(SLICE("f"))), "\"Zg==\"");
+    assert_string_equal(value(value_bytes(SLICE("fo"))), "\"Zm8=\"");
+    assert_string_equal(value(value_bytes(SLICE("foobar"))), "\"Zm9vYmFy\"");
+    assert_int_equal(
+        uuid_parse("0190A5C1-0000-7abc-8def-0123456789ab", 36, &uuid), 0);
+    assert_string_equal(value(value_uuid(uuid)),
+                        "\"0190a5c1-0000-7abc-8def-0123456789ab\"");
+    assert_string_equal(value(value_texts(texts, 2)), "[\"a\",\"b\\\"\"]");
 }
 
 /* ---- rows ---- */

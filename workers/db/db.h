@@ -131,6 +131,7 @@ void db_json_row(buf_t *out, const db_row_t *row);
 void db_json_rows(buf_t *out, const db_result_t *result); /* [..] */
 void json_put_string(buf_t *out, slice_t text);           /* quoted, escaped */
 void json_put_time(buf_t *out, int64_t microseconds);
+void json_put_value(buf_t *out, const value_t *value);   /* not all arrays */
 
 /* Replies with one row; sets ETag from column "_etag" or "version". */
 void db_reply_row(request_t *rq, int status, const db_row_t *row);

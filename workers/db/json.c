@@ -8,6 +8,7 @@
 
 #include "internal.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -290,6 +291,52 @@ put_bytes(buf_t *out, slice_t bytes)
     }
     *p++ = '"';
     out->len += (size_t) (p - start);
+}
+
+void
+json_put_value(buf_t *out, const value_t *value)
+{
+    size_t i;
+
+    switch (value->type) {
+    case VALUE_NULL:
+        buf_puts(out, "null");
+        break;
+    case VALUE_BOOL:
+        buf_puts(out, value->as.boolean ? "true" : "false");
+        break;
+    case VALUE_INT:
+        put_int(out, value->as.integer);
+        break;
+    case VALUE_FLOAT:
+        put_float(out, value->as.real);
+        break;
+    case VALUE_TEXT:
+        json_put_string(out, value->as.text);
+        break;
+    case VALUE_UUID:
+        put_uuid(out, value->as.uuid.bytes);
+        break;
+    case VALUE_TIME:
+        json_put_time(out, value->as.integer);
+        break;
+    case VALUE_JSON:
+        buf_put(out, value->as.text.data, value->as.text.len);
+        break;
+    case VALUE_BYTES:
+        put_bytes(out, value->as.text);
+        break;
+    case VALUE_TEXTS:
+        buf_putc(out, '[');
+        for (i = 0; i < value->as.texts.count; i++) {
+            buf_puts(out, i > 0 ? "," : "");
+            json_put_string(out, value->as.texts.items[i]);
+        }
+        buf_putc(out, ']');
+        break;
+    default:
+        assert(!"an array that is shown");
+    }
 }
 
 /* text[] as array_send writes it; nested arrays are written flat. */

@@ -25,6 +25,19 @@ resource_new_id(void)
 }
 
 void
+sql_compose(const char *sql, const char *alias, buf_t *text)
+{
+    const char *at;
+
+    while ((at = strchr(sql, '@')) != NULL) {
+        buf_put(text, sql, (size_t) (at - sql));
+        buf_puts(text, alias);
+        sql = at + 1;
+    }
+    buf_puts(text, sql);
+}
+
+void
 columns_compose(const resource_t *resource, const char *alias, int listed,
     buf_t *text)
 {
@@ -37,10 +50,15 @@ columns_compose(const resource_t *resource, const char *alias, int listed,
             continue;
         }
         buf_puts(text, comma);
-        buf_puts(text, alias);
-        buf_putc(text, '.');
-        buf_puts(text, column->name);
         comma = ", ";
+        if (column->shown != NULL) {
+            sql_compose(column->shown, alias, text);
+            buf_puts(text, " as ");
+        } else {
+            buf_puts(text, alias);
+            buf_putc(text, '.');
+        }
+        buf_puts(text, column->name);
     }
 }
 
@@ -56,6 +74,7 @@ column_sql_type(const column_t *column)
         [COLUMN_JSON] = "jsonb",
         [COLUMN_ENUM] = "text",
         [COLUMN_TEXTS] = "text[]",
+        [COLUMN_FLOAT] = "float8",
     };
 
     return types[column->type];
@@ -268,20 +287,44 @@ resource_refuse(request_t *rq, const resource_t *resource, hive_uuid_t id)
         " request, try again", resource->name);
 }
 
+static const db_row_t *
+row_of(request_t *rq, const resource_t *resource, const char *table,
+    hive_uuid_t id)
+{
+    value_t values[] = { value_uuid(rq->user), value_uuid(id) };
+    buf_t text;
+
+    buf_init(&text, rq->arena, 1024);
+    buf_puts(&text, "select ");
+    columns_compose(resource, "t", 0, &text);
+    buf_printf(&text, " from %s t where t.id = $2::uuid and (%s)", table,
+        resource->viewer);
+    return db_first_row(rq,
+        db_exec_text(rq, buf_slice(&text), LANE_READ, values, 2));
+}
+
+/* The parts are looked at one after the other, since most rows asked for are
+ * in the first. One that moved to the next meanwhile is found there; for one
+ * that moved back the first is looked at again. */
+const db_row_t *
+resource_row(request_t *rq, const resource_t *resource, hive_uuid_t id)
+{
+    const db_row_t *row = row_of(rq, resource, resource->table, id);
+
+    for (size_t i = 1; row == NULL && i <= resource->nparts
+         && resource->nparts > 1; i++)
+    {
+        row = row_of(rq, resource,
+            resource->parts[i % resource->nparts].table, id);
+    }
+    return row;
+}
+
 void
 resource_get(request_t *rq, const resource_t *resource)
 {
-    value_t values[] = { value_uuid(rq->user),
-        value_uuid(rq_param_uuid(rq, 0)) };
-    const db_row_t *row;
-    buf_t text;
+    const db_row_t *row = resource_row(rq, resource, rq_param_uuid(rq, 0));
 
-    buf_init(&text, rq->arena, 512);
-    buf_puts(&text, "select ");
-    columns_compose(resource, "t", 0, &text);
-    buf_printf(&text, " from %s t where t.id = $2::uuid and (%s)",
-        resource->table, resource->viewer);
-    row = db_first_row(rq, db_exec_text(rq, buf_slice(&text), LANE_READ, values, 2));
     if (row == NULL) {
         resource_raise_missing(rq, resource);
     }

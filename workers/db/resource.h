@@ -20,7 +20,8 @@
 
 typedef enum {
     COLUMN_TEXT, COLUMN_INT, COLUMN_BOOL, COLUMN_TIME, COLUMN_UUID,
-    COLUMN_JSON, COLUMN_ENUM, COLUMN_TEXTS
+    COLUMN_JSON, COLUMN_ENUM, COLUMN_TEXTS,
+    COLUMN_FLOAT           /* shown only */
 } column_type_t;
 
 #define REQUIRED   0x001  /* on create */
@@ -33,6 +34,10 @@ typedef enum {
                              to_tsvector('simple', a || ' ' || b) of these */
 #define NULLABLE   0x040  /* null is a value it takes */
 #define DETAIL     0x080  /* not in lists */
+#define OF_ID      0x100  /* a TIME that is the milliseconds of the id: sorts
+                             and filters by it go by id */
+#define GATHERED   0x200  /* an ENUM or UUID with an index of it and id: lists
+                             filtered by it are gathered, see below */
 
 /* Filters, by type:
  *   TEXT         name=the whole text
@@ -54,22 +59,46 @@ typedef struct {
                                    TEXTS: elements; JSON: max bytes */
     const char *const *values;  /* COLUMN_ENUM, NULL-terminated */
     const char *fallback;       /* default when absent on create, JSON text */
+    const char *shown;          /* what is shown instead of the column: SQL in
+                                   which @ is the table; NULL: itself */
+    const char *guard;          /* goes with every filter by it, so that a
+                                   partial index serves: SQL as above */
+    int64_t element_max;        /* TEXTS: characters of one; 0: 200 */
 } column_t;
+
+/* One of the tables of a resource that has several, and the values of the
+ * resource's `gathered` column that its rows have. */
+typedef struct {
+    const char *table;
+    const char *const *values;  /* NULL-terminated */
+} part_t;
+
+#define PARTS_MAX 2
 
 /* A patch replaces a JSON or TEXTS column whole.
  *
  * `columns` is every member of the JSON in its order, `id`, `version` and
  * the times included. A column that can be written, and is neither REQUIRED
- * nor NULLABLE, has a fallback. */
+ * nor NULLABLE, has a fallback.
+ *
+ * A list whose order no single index has is gathered: its first rows are
+ * among the first rows for each value of one column, each of which an index
+ * of (that column, id) gives without a look at the rest. With `gathered` every
+ * list of the resource is made so: by the first filter that is GATHERED, else
+ * by that column with all its values. It is sorted by what is OF_ID only. */
 typedef struct {
     const char *name;           /* "project": channel and codes */
-    const char *table;          /* "projects" */
+    const char *table;          /* "projects"; the first of the parts */
     const char *owner_column;   /* set to the caller on create */
     const char *viewer;         /* "t.owner_id = $1" */
     const char *editor;
     const column_t *columns;
     size_t ncolumns;
     const char *default_sort;   /* "-created_at" */
+    const char *gathered;       /* an ENUM column; NULL: lists are plain */
+    const part_t *parts;        /* with `gathered`: 1 to PARTS_MAX */
+    size_t nparts;
+    const char *search_guard;   /* as column_t.guard, of q= */
 } resource_t;
 
 /* At start: the cell that new ids carry, and a secret common to all workers
@@ -87,6 +116,11 @@ void resource_delete(request_t *rq, const resource_t *resource);
 /* ---- for plain handlers beside the engine ---- */
 
 hive_uuid_t resource_new_id(void);
+
+/* The row of that id as GET shows it, whichever part it is in; NULL when it
+ * is absent or not for the caller. */
+const db_row_t *resource_row(request_t *rq, const resource_t *resource,
+    hive_uuid_t id);
 
 /* What If-Match asks for, as a parameter for
  *     ($3::text[] is null or t.version::text = any($3::text[]))

@@ -40,6 +40,11 @@ size_t assignments_read(report_t *report, const resource_t *resource,
 int value_from_text(report_t *report, const column_t *column,
     const char *field, slice_t text, value_t *out);
 
+/* One member of a body, for a column's type and bounds. 0, or -1 reported.
+ * Points into `json`. */
+int value_from_json(report_t *report, const column_t *column,
+    const char *field, const json_t *json, value_t *out);
+
 int int_parse(slice_t text, int64_t *out);
 int bool_parse(slice_t text, int *out);
 
@@ -85,8 +90,9 @@ cursor_fault_t list_read(report_t *report, const resource_t *resource,
     const query_arg_t *args, size_t nargs, int streamed, list_t *out);
 
 /* The rows of a page (`limit` of them), and how many there are without
- * pages. The values go with the text: room for LIST_VALUES(nfilters). */
-#define LIST_VALUES(nfilters) ((nfilters) + 5)
+ * pages. The values go with the text: room for LIST_VALUES(nfilters). What
+ * they point to beside the filters' own is in the arena of `text`. */
+#define LIST_VALUES(nfilters) ((nfilters) + 5 + PARTS_MAX)
 size_t list_compose(const list_t *list, buf_t *text, value_t *values);
 size_t list_compose_count(const list_t *list, buf_t *text, value_t *values);
 
@@ -102,9 +108,13 @@ void delete_compose(const resource_t *resource, buf_t *text);
 
 /* ---- shared (resource.c) ---- */
 
-/* "a.id, a.name, ..."; `listed` leaves DETAIL columns out. */
+/* "a.id, a.name, ..."; `listed` leaves DETAIL columns out. What is shown
+ * instead of a column has its name. */
 void columns_compose(const resource_t *resource, const char *alias,
     int listed, buf_t *text);
+
+/* SQL of a descriptor with the alias in place of each @. */
+void sql_compose(const char *sql, const char *alias, buf_t *text);
 
 /* Faults to rq_invalid. */
 report_t report_to(request_t *rq);

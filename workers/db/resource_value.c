@@ -214,9 +214,10 @@ value_from_text(report_t *report, const column_t *column, const char *field,
             "must be true or false");
         return -1;
     case COLUMN_JSON:
+    case COLUMN_FLOAT:
         break;
     }
-    assert(!"a filter on a JSON column");
+    assert(!"a filter on a column of that type");
     return -1;
 }
 
@@ -264,12 +265,12 @@ wrong_type(report_t *report, const char *field, const char *wanted)
     return -1;
 }
 
-/* Elements have 1 to 200 characters. */
 static int
 read_texts(report_t *report, const column_t *column, const char *field,
     const json_t *json, value_t *out)
 {
-    static const column_t element = { .min = 1, .max = 200 };
+    const column_t element = { .min = 1,
+        .max = column->element_max > 0 ? column->element_max : 200 };
     size_t count = json_array_size(json), i;
     unsigned before = report->count;
     slice_t *items;
@@ -301,8 +302,8 @@ read_texts(report_t *report, const column_t *column, const char *field,
     return report->count == before ? 0 : -1;
 }
 
-static int
-read_member(report_t *report, const column_t *column, const char *field,
+int
+value_from_json(report_t *report, const column_t *column, const char *field,
     const json_t *json, value_t *out)
 {
     int is_string = json_is_string(json);
@@ -336,8 +337,10 @@ read_member(report_t *report, const column_t *column, const char *field,
         return read_json(report, column, field, json, out);
     case COLUMN_TEXTS:
         return read_texts(report, column, field, json, out);
+    case COLUMN_FLOAT:
+        break;
     }
-    assert(!"a column type");
+    assert(!"a column type that is written");
     return -1;
 }
 
@@ -362,7 +365,7 @@ read_fallback(report_t *report, const column_t *column, value_t *out)
     json = json_loads(column->fallback, JSON_DECODE_ANY, NULL);
     assert(json != NULL);
     arena_cleanup(report->arena, release_json, json);
-    return read_member(report, column, column->name, json, out);
+    return value_from_json(report, column, column->name, json, out);
 }
 
 static unsigned
@@ -426,7 +429,7 @@ read_assignment(report_t *report, const column_t *column, json_t *given,
         }
         return 1;
     }
-    return read_member(report, column, column->name, given, out) == 0;
+    return value_from_json(report, column, column->name, given, out) == 0;
 }
 
 size_t

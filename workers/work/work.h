@@ -26,6 +26,7 @@ void enqueue_init(unsigned owner_max);
 void op_task_list(request_t *rq);
 void op_task_create(request_t *rq);
 void op_task_get(request_t *rq);
+void op_task_update(request_t *rq);
 
 void op_task_claim(request_t *rq);
 void op_task_heartbeat(request_t *rq);
