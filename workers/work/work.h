@@ -55,6 +55,23 @@ void op_run_events(request_t *rq);
 void op_run_cancel(request_t *rq);
 void op_run_retry(request_t *rq);
 
+extern const resource_t schedule_resource;
+
+void op_schedule_list(request_t *rq);
+void op_schedule_create(request_t *rq);
+void op_schedule_get(request_t *rq);
+void op_schedule_update(request_t *rq);
+void op_schedule_delete(request_t *rq);
+void op_schedule_pause(request_t *rq);
+void op_schedule_resume(request_t *rq);
+void op_schedule_fire(request_t *rq);
+void op_schedule_preview(request_t *rq);
+
+/* The job that fires schedules: after db_start, with one fiber of `fibers`. 0,
+ * or as job_start. To be stopped before db_stop. */
+int schedules_start(fiber_sched_t *fibers);
+void schedules_stop(void);
+
 /* ---- the task engine of a process ---- */
 
 /* Strings are borrowed until it has stopped. Numbers that are 0, but for
