@@ -186,6 +186,7 @@ on_signal(uv_signal_t *handle, int signal_number)
         unsigned bound = worker.settings->worker.drain_timeout;
 
         worker.draining = 2;
+        schedules_stop();
         engine_stop(bound, on_drained, NULL);
         server_drain(bound, on_drained, NULL);
     }
@@ -372,6 +373,9 @@ start_engine(void)
     engine_config_t config = engine_config();
     int rc = engine_start(&config);
 
+    if (rc == 0) {
+        rc = schedules_start(worker.fibers);
+    }
     if (rc != 0) {
         log_error("starting the task engine failed: %s", strerror(-rc));
         return -1;
