@@ -2,7 +2,6 @@
 
 #include "engine_internal.h"
 #include "measures.h"
-#include "measures.h"
 
 #include "workers/runtime/log.h"
 
@@ -267,7 +266,6 @@ engine_start(const engine_config_t *config)
 
     memset(&engine, 0, sizeof(engine));
     memset(&life, 0, sizeof(life));
-    measures_init();
     set_config(config);
     measures_init();
     TAILQ_INIT(&engine.finished);
