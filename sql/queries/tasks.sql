@@ -9,7 +9,7 @@ order by p.id
 
 -- name: tasks_lock
 -- Locks those of tasks $2 that are not finished.
-select t.id, t.state, t.rank, t.run_id
+select t.id, t.state, t.rank
 from tasks t
 where t.owner_id = $1::uuid and t.id = any($2::uuid[])
 order by t.id
@@ -18,42 +18,9 @@ for update
 -- name: tasks_finished (read)
 -- Those of tasks $2 that are finished. Joined, so that each id is looked up in
 -- its own partition.
-select h.id, h.state, h.rank, h.run_id
+select h.id, h.state, h.rank
 from unnest($2::uuid[]) k (id) join task_history h on h.id = k.id
 where h.owner_id = $1::uuid
-
--- name: tasks_lock_runs
--- Locks the runs that unfinished tasks $2 belong to. `open`: tasks may be
--- added.
-select r.id, r.state = 'running' and not r.cancel_requested as open
-from runs r
-where r.id in (select t.run_id from unnest($2::uuid[]) k (id)
-    join tasks t on t.id = k.id where t.owner_id = $1::uuid)
-order by r.id
-for update
-
--- name: runs_add_tasks
--- One more task for each time that a run is named in $1; they are locked.
--- $2: whether to append events.
-with changed as (
-    update runs r
-    set total_n = r.total_n + k.n, left_n = r.left_n + k.n,
-        version = r.version + 1, event_seq = r.event_seq + 1,
-        updated_at = now()
-    from (select id, count(*)::integer as n
-          from unnest($1::uuid[]) k (id) group by id) k
-    where r.id = k.id
-    returning r.*
-)
-insert into events (channel, "offset", type, data)
-select 'workflow:' || c.id::text, c.event_seq, 'run.progress',
-       jsonb_build_object('state', c.state, 'total', c.total_n,
-           'left', c.left_n, 'succeeded', c.succeeded_n,
-           'failed', c.failed_n, 'cancelled', c.cancelled_n,
-           'skipped', c.skipped_n)
-from changed c where $2::boolean
-returning channel as _channel, "offset" as _offset, type as _event,
-          data as _event_data, created_at as _event_time
 
 -- name: task_kind (read)
 -- The kind of unfinished task $2.

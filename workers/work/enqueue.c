@@ -11,6 +11,7 @@
 #include "engine.h"
 #include "enqueue_unique.h"
 #include "executor.h"
+#include "measures.h"
 #include "tasks.h"
 
 #include "workers/db/event.h"
@@ -494,12 +495,21 @@ check_room(request_t *rq, const new_task_t *tasks, size_t count)
     }
 }
 
+/* What was made, of one owner and kind where they stand side by side. */
 static void
 note_added(const new_task_t *tasks, size_t count)
 {
+    size_t made = 0;
+
     for (size_t i = 0; i < count; i++) {
-        if (tasks[i].outcome == ENQUEUED) {
-            queue_limit_added(tasks[i].owner, 1);
+        made += tasks[i].outcome == ENQUEUED;
+        if (made > 0 && (i + 1 == count
+                || !slice_equal(tasks[i].kind, tasks[i + 1].kind)
+                || !uuid_equal(&tasks[i].owner, &tasks[i + 1].owner)))
+        {
+            queue_limit_added(tasks[i].owner, made);
+            measure_enqueued(tasks[i].kind, made);
+            made = 0;
         }
     }
 }

@@ -3,16 +3,13 @@
 
 #include "tasks.h"
 
-#include "engine.h"
 #include "enqueue.h"
-
-#include "workers/db/event.h"
 
 #include <stdlib.h>
 
 typedef struct {
     task_input_t *inputs;
-    outcome_t *outcomes;
+    task_outcome_t *outcomes;
     size_t count;
 } creating_t;
 
@@ -64,7 +61,6 @@ check_projects(request_t *rq, const creating_t *creating)
 
 typedef struct {
     hive_uuid_t id;
-    hive_uuid_t run;
     int64_t rank;
     const char *state;
     int live;
@@ -73,15 +69,7 @@ typedef struct {
 typedef struct {
     known_t *tasks;              /* by id */
     size_t count;
-    hive_uuid_t *runs;           /* that still run, by id */
-    size_t nruns;
 } links_t;
-
-static int
-is_linked(const task_input_t *input)
-{
-    return input->ndepends_on > 0 || !uuid_is_zero(&input->task.parent);
-}
 
 /* All tasks that are named, in order, each once. */
 static hive_uuid_t *
@@ -91,21 +79,17 @@ named_tasks(request_t *rq, const creating_t *creating, size_t *count)
     hive_uuid_t *ids;
 
     for (size_t i = 0; i < creating->count; i++) {
-        n += creating->inputs[i].ndepends_on + 1;
+        n += creating->inputs[i].ndepends_on;
     }
-    ids = arena_alloc(rq->arena, n * sizeof(*ids));
+    ids = arena_alloc(rq->arena, (n + 1) * sizeof(*ids));
     n = 0;
     for (size_t i = 0; i < creating->count; i++) {
         const task_input_t *input = &creating->inputs[i];
 
-        if (creating->outcomes[i].status != 0) {
-            continue;
-        }
-        memcpy(ids + n, input->depends_on,
-            input->ndepends_on * sizeof(*ids));
-        n += input->ndepends_on;
-        if (!uuid_is_zero(&input->task.parent)) {
-            ids[n++] = input->task.parent;
+        if (creating->outcomes[i].status == 0 && input->ndepends_on > 0) {
+            memcpy(ids + n, input->depends_on,
+                input->ndepends_on * sizeof(*ids));
+            n += input->ndepends_on;
         }
     }
     qsort(ids, n, sizeof(*ids), uuid_compare);
@@ -125,32 +109,19 @@ note_known(links_t *links, const db_result_t *rows, int live)
         db_row_t row = db_row_at(rows, i);
 
         links->tasks[links->count++] = (known_t) {
-            .id = db_uuid(&row, "id"), .run = db_uuid(&row, "run_id"),
-            .rank = db_int(&row, "rank"), .live = live,
-            .state = task_state_name(db_text(&row, "state")) };
+            .id = db_uuid(&row, "id"), .rank = db_int(&row, "rank"),
+            .state = task_state_name(db_text(&row, "state")), .live = live };
     }
 }
 
-/* Runs first, then tasks, each in order: as everybody locks them. */
 static void
 lock_links(request_t *rq, const creating_t *creating, links_t *links)
 {
     size_t count;
     hive_uuid_t *ids = named_tasks(rq, creating, &count);
-    const db_result_t *rows = db_rows(rq, Q_TASKS_LOCK_RUNS,
-        value_uuid(rq->user), value_uuids(ids, count));
 
-    links->runs = arena_alloc(rq->arena,
-        ((size_t) rows->nrows + 1) * sizeof(*links->runs));
-    links->nruns = 0;
-    for (int i = 0; i < rows->nrows; i++) {
-        db_row_t row = db_row_at(rows, i);
-
-        if (db_bool(&row, "open")) {
-            links->runs[links->nruns++] = db_uuid(&row, "id");
-        }
-    }
-    links->tasks = arena_alloc(rq->arena, 2 * count * sizeof(*links->tasks));
+    links->tasks = arena_alloc(rq->arena,
+        (2 * count + 1) * sizeof(*links->tasks));
     links->count = 0;
     note_known(links, db_rows(rq, Q_TASKS_LOCK, value_uuid(rq->user),
         value_uuids(ids, count)), 1);
@@ -168,38 +139,9 @@ find_known(const links_t *links, const hive_uuid_t *id)
         uuid_compare);
 }
 
-/* A child of a running task belongs to that task's run. */
-static void
-link_parent(request_t *rq, const links_t *links, new_task_t *task,
-    outcome_t *outcome)
-{
-    const known_t *parent = find_known(links, &task->parent);
-
-    if (parent == NULL) {
-        outcome_refuse(rq, outcome, 422, "parent_not_found",
-            "parent_id names no task of yours");
-        return;
-    }
-    if (strcmp(parent->state, "running") != 0) {
-        outcome_refuse(rq, outcome, 409, "parent_not_running",
-            "only a task that runs may add children");
-        return;
-    }
-    if (!uuid_is_zero(&parent->run)
-        && bsearch(&parent->run, links->runs, links->nruns,
-               sizeof(parent->run), uuid_compare) == NULL)
-    {
-        outcome_refuse(rq, outcome, 409, "run_finished",
-            "the run of the parent has ended or is being cancelled");
-        return;
-    }
-    task->run = parent->run;
-    task->rank = parent->rank + 1;
-}
-
 static void
 link_dependency(request_t *rq, const known_t *parent, size_t place,
-    new_task_t *task, outcome_t *outcome)
+    new_task_t *task, task_outcome_t *outcome)
 {
     if (parent == NULL) {
         outcome_refuse(rq, outcome, 422, "dependency_not_found",
@@ -221,15 +163,12 @@ link_dependency(request_t *rq, const known_t *parent, size_t place,
 
 static void
 link_one(request_t *rq, const links_t *links, task_input_t *input,
-    outcome_t *outcome)
+    task_outcome_t *outcome)
 {
     new_task_t *task = &input->task;
 
     task->deps_left = 0;
     task->rank = 0;
-    if (!uuid_is_zero(&task->parent)) {
-        link_parent(rq, links, task, outcome);
-    }
     for (size_t i = 0; i < input->ndepends_on && outcome->status == 0; i++) {
         link_dependency(rq, find_known(links, &input->depends_on[i]), i, task,
             outcome);
@@ -239,7 +178,7 @@ link_one(request_t *rq, const links_t *links, task_input_t *input,
 /* ---- storing ---- */
 
 static void
-note_outcome(request_t *rq, const new_task_t *task, outcome_t *outcome)
+note_outcome(request_t *rq, const new_task_t *task, task_outcome_t *outcome)
 {
     outcome->id = task->id;
     switch (task->outcome) {
@@ -324,32 +263,6 @@ store_edges(request_t *rq, const creating_t *creating, const links_t *links)
 }
 
 static void
-count_in_runs(request_t *rq, const creating_t *creating)
-{
-    size_t n = 0;
-    hive_uuid_t *runs = arena_alloc(rq->arena,
-        creating->count * sizeof(*runs));
-    const db_result_t *rows;
-
-    for (size_t i = 0; i < creating->count; i++) {
-        if (creating->outcomes[i].status == 201
-            && !uuid_is_zero(&creating->inputs[i].task.run)) {
-            runs[n++] = creating->inputs[i].task.run;
-        }
-    }
-    if (n == 0) {
-        return;
-    }
-    rows = db_rows(rq, Q_RUNS_ADD_TASKS, value_uuids(runs, n),
-        value_bool(engine_events()));
-    for (int i = 0; i < rows->nrows; i++) {
-        db_row_t row = db_row_at(rows, i);
-
-        event_publish(rq, &row);
-    }
-}
-
-static void
 create_linked(request_t *rq, void *arg)
 {
     creating_t creating = *(creating_t *) arg;
@@ -369,12 +282,11 @@ create_linked(request_t *rq, void *arg)
     }
     enqueue_open(rq, &creating);
     store_edges(rq, &creating, &links);
-    count_in_runs(rq, &creating);
     ((creating_t *) arg)->outcomes = creating.outcomes;
 }
 
 void
-tasks_create(request_t *rq, task_input_t *inputs, outcome_t *outcomes,
+tasks_create(request_t *rq, task_input_t *inputs, task_outcome_t *outcomes,
     size_t count)
 {
     creating_t creating = { inputs, outcomes, count };
@@ -382,7 +294,7 @@ tasks_create(request_t *rq, task_input_t *inputs, outcome_t *outcomes,
 
     check_projects(rq, &creating);
     for (size_t i = 0; i < count; i++) {
-        linked |= outcomes[i].status == 0 && is_linked(&inputs[i]);
+        linked |= outcomes[i].status == 0 && inputs[i].ndepends_on > 0;
     }
     if (!linked) {
         enqueue_open(rq, &creating);
@@ -399,7 +311,7 @@ op_task_create(request_t *rq)
 {
     report_t report = report_to(rq);
     task_input_t input;
-    outcome_t outcome = { .status = 0 };
+    task_outcome_t outcome = { .status = 0 };
     char location[sizeof("/api/v1/tasks/") - 1 + UUID_TEXT]
         = "/api/v1/tasks/";
     buf_t out;

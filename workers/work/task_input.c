@@ -15,8 +15,7 @@
 typedef enum {
     KIND, TITLE, DESCRIPTION, INPUT, LABELS, PRIORITY, RUN_AT, DEADLINE_AT,
     TIMEOUT_MS, BACKOFF_MS, MAX_ATTEMPTS, UNIQUE_KEY, ON_DUPLICATE, LIMIT,
-    PAUSED, ON_DEPENDENCY_FAILURE, PROJECT_ID, PARENT_ID, DEPENDS_ON,
-    MEMBERS
+    PAUSED, ON_DEPENDENCY_FAILURE, PROJECT_ID, DEPENDS_ON, MEMBERS
 } member_t;
 
 static const char *const duplicates[] = {
@@ -56,7 +55,6 @@ static const column_t members[MEMBERS] = {
     [ON_DEPENDENCY_FAILURE] = { "on_dependency_failure", COLUMN_ENUM,
         CREATE_ONLY, .values = dependency_failures },
     [PROJECT_ID] = { "project_id", COLUMN_UUID, .flags = CREATE_ONLY },
-    [PARENT_ID] = { "parent_id", COLUMN_UUID, .flags = CREATE_ONLY },
     [DEPENDS_ON] = { "depends_on", COLUMN_TEXTS, CREATE_ONLY,
         .max = TASK_DEPENDS_MAX },
 };
@@ -270,9 +268,6 @@ assign(member_t member, const value_t *value, new_task_t *task)
         break;
     case PROJECT_ID:
         task->project = value->as.uuid;
-        break;
-    case PARENT_ID:
-        task->parent = value->as.uuid;
         break;
     case PRIORITY:
     case LIMIT:

@@ -16,7 +16,7 @@ uuid_compare(const void *a, const void *b)
 }
 
 void
-outcome_refuse(request_t *rq, outcome_t *outcome, int status,
+outcome_refuse(request_t *rq, task_outcome_t *outcome, int status,
     const char *code, const char *format, ...)
 {
     va_list args;
@@ -29,7 +29,7 @@ outcome_refuse(request_t *rq, outcome_t *outcome, int status,
 }
 
 void
-outcome_reply(request_t *rq, const outcome_t *outcome)
+outcome_reply(request_t *rq, const task_outcome_t *outcome)
 {
     const db_row_t *row;
 
@@ -44,7 +44,7 @@ outcome_reply(request_t *rq, const outcome_t *outcome)
 }
 
 hive_uuid_t *
-outcomes_open(request_t *rq, const outcome_t *outcomes, size_t count,
+outcomes_open(request_t *rq, const task_outcome_t *outcomes, size_t count,
     size_t *open)
 {
     hive_uuid_t *ids = arena_alloc(rq->arena, (count + 1) * sizeof(*ids));
@@ -58,8 +58,8 @@ outcomes_open(request_t *rq, const outcome_t *outcomes, size_t count,
     return ids;
 }
 
-outcome_t *
-outcome_of(outcome_t *outcomes, size_t count, hive_uuid_t id)
+task_outcome_t *
+outcome_of(task_outcome_t *outcomes, size_t count, hive_uuid_t id)
 {
     size_t low = 0, high = count;
 
@@ -80,7 +80,7 @@ outcome_of(outcome_t *outcomes, size_t count, hive_uuid_t id)
 }
 
 void
-outcomes_close(request_t *rq, outcome_t *outcomes, size_t count)
+outcomes_close(request_t *rq, task_outcome_t *outcomes, size_t count)
 {
     size_t open;
     hive_uuid_t *ids = outcomes_open(rq, outcomes, count, &open);
@@ -93,7 +93,7 @@ outcomes_close(request_t *rq, outcome_t *outcomes, size_t count)
         value_uuids(ids, open));
     for (int i = 0; i < rows->nrows; i++) {
         db_row_t row = db_row_at(rows, i);
-        outcome_t *outcome = outcome_of(outcomes, count, db_uuid(&row, "id"));
+        task_outcome_t *outcome = outcome_of(outcomes, count, db_uuid(&row, "id"));
 
         if (outcome != NULL) {
             outcome->state = task_state_name(db_text(&row, "state"));

@@ -56,7 +56,7 @@ apply(request_t *rq, hive_uuid_t owner, hive_uuid_t id,
 
 void
 task_update(request_t *rq, const task_patch_t *patch, value_t if_match,
-    outcome_t *outcome)
+    task_outcome_t *outcome)
 {
     const db_row_t *row = apply(rq, rq->user, outcome->id, patch, if_match);
 
@@ -105,7 +105,7 @@ void
 op_task_update(request_t *rq)
 {
     report_t report = report_to(rq);
-    outcome_t outcome = { .id = rq_param_uuid(rq, 0) };
+    task_outcome_t outcome = { .id = rq_param_uuid(rq, 0) };
     value_t if_match = resource_if_match(rq);
     task_patch_t patch;
 

@@ -22,25 +22,25 @@ typedef struct {
     const char *detail;          /* in the arena */
     const char *state;           /* of the task, when known. Static */
     slice_t errors;              /* of 422: JSON array, or no data */
-} outcome_t;
+} task_outcome_t;
 
-void outcome_refuse(request_t *rq, outcome_t *outcome, int status,
+void outcome_refuse(request_t *rq, task_outcome_t *outcome, int status,
     const char *code, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 
 /* Raises what was refused; else replies with the task as it is now. */
-void outcome_reply(request_t *rq, const outcome_t *outcome);
+void outcome_reply(request_t *rq, const task_outcome_t *outcome);
 
 /* 404 "task_not_found" or 409 "task_finished" for those without outcome. */
-void outcomes_close(request_t *rq, outcome_t *outcomes, size_t count);
+void outcomes_close(request_t *rq, task_outcome_t *outcomes, size_t count);
 
 /* Those that have no outcome yet: their ids, and how many they are. */
-hive_uuid_t *outcomes_open(request_t *rq, const outcome_t *outcomes,
+hive_uuid_t *outcomes_open(request_t *rq, const task_outcome_t *outcomes,
     size_t count, size_t *open);
 
 /* The one without outcome that has this id; NULL when there is none. Ids are
  * in order. */
-outcome_t *outcome_of(outcome_t *outcomes, size_t count, hive_uuid_t id);
+task_outcome_t *outcome_of(task_outcome_t *outcomes, size_t count, hive_uuid_t id);
 
 /* The same text, static: "ready" for the slice of a row. */
 const char *task_state_name(slice_t state);
@@ -49,13 +49,13 @@ const char *task_state_name(slice_t state);
 
 #define TASKS_MAX 1000
 
-void tasks_create(request_t *rq, task_input_t *inputs, outcome_t *outcomes,
+void tasks_create(request_t *rq, task_input_t *inputs, task_outcome_t *outcomes,
     size_t count);
-void tasks_cancel(request_t *rq, outcome_t *outcomes, size_t count);
-void tasks_retry(request_t *rq, outcome_t *outcomes, size_t count);
-void tasks_delete(request_t *rq, outcome_t *outcomes, size_t count);
+void tasks_cancel(request_t *rq, task_outcome_t *outcomes, size_t count);
+void tasks_retry(request_t *rq, task_outcome_t *outcomes, size_t count);
+void tasks_delete(request_t *rq, task_outcome_t *outcomes, size_t count);
 void task_update(request_t *rq, const task_patch_t *patch, value_t if_match,
-    outcome_t *outcome);
+    task_outcome_t *outcome);
 
 /* Gives the task `task->id`, which is locked and does not run, the content of
  * this one. */
