@@ -58,12 +58,14 @@ from u left join e on e.id = u.id
 order by turn, u.id
 
 -- name: runner_heartbeat
--- Lease $3 of task $2 of owner $1 is good for $4 ms from now. No row: it is
--- lost, or there is no such task.
+-- Lease $3 of task $2 of owner $1 is good for $4 ms from now; one that is asked
+-- to cancel is good for as long as it was, so that nobody can ignore it for
+-- ever. No row: it is lost, or there is no such task.
 update tasks t
-set lease_until = least(now() + $4::integer * interval '1 ms',
-        t.started_at + nullif(t.timeout_ms, 0) * interval '1 ms',
-        t.deadline_at)
+set lease_until = case when t.cancel_requested then t.lease_until
+        else least(now() + $4::integer * interval '1 ms',
+            t.started_at + nullif(t.timeout_ms, 0) * interval '1 ms',
+            t.deadline_at) end
 where t.id = $2::uuid and t.owner_id = $1::uuid and t.state = 'running'
   and t.worker_id = $3::uuid and t.lease_until is not null
   and least(t.started_at + nullif(t.timeout_ms, 0) * interval '1 ms',
@@ -74,8 +76,8 @@ returning t.lease_until, t.cancel_requested, t.pause_requested
 -- Progress $4, message $5, counters $6 of task $2 of owner $1 under lease $3,
 -- which is good for $7 ms from now if that is longer. Not written when the task
 -- has changed within the last quarter of a second and has said something
--- before, or, with $8, when it has changed since that time. $9: whether to
--- append events. No row: the lease is lost.
+-- before. With $8 that was said then, and is written unless the task has
+-- changed since. $9: whether to append events. No row: the lease is lost.
 with l as materialized (
     select t.id, t.lease_until, t.cancel_requested, t.pause_requested,
            t.updated_at,
@@ -92,11 +94,12 @@ with l as materialized (
     set progress = coalesce($4::real, t.progress),
         progress_message = coalesce($5::text, t.progress_message),
         counters = coalesce($6::jsonb, t.counters),
-        lease_until = greatest(t.lease_until,
-            least(now() + $7::integer * interval '1 ms',
+        lease_until = case when t.cancel_requested then t.lease_until
+            else greatest(t.lease_until, least(
+                now() + $7::integer * interval '1 ms',
                 t.started_at + nullif(t.timeout_ms, 0) * interval '1 ms',
-                t.deadline_at)),
-        updated_at = now(), version = t.version + 1,
+                t.deadline_at)) end,
+        updated_at = coalesce($8, now()), version = t.version + 1,
         event_seq = t.event_seq + $9::boolean::integer
     from l where t.id = l.id and l.now_or_never
     returning t.id, t.lease_until, t.event_seq, t.progress,
@@ -119,6 +122,16 @@ select coalesce(u.lease_until, l.lease_until) as lease_until,
        case when e.id is not null then 'task.progress' end as _event,
        e.data as _event_data
 from l left join u on u.id = l.id left join e on e.id = l.id
+
+-- name: runner_progress_late
+-- The same for a task that has ended under the lease meanwhile, unless it had
+-- come further: another process may have heard later words.
+update task_history t
+set progress = coalesce($4::real, t.progress),
+    progress_message = coalesce($5::text, t.progress_message),
+    counters = coalesce($6::jsonb, t.counters), version = t.version + 1
+where t.id = $2::uuid and t.owner_id = $1::uuid and t.worker_id = $3::uuid
+  and coalesce($4, t.progress, 0) >= coalesce(t.progress, 0)
 
 -- name: runner_held (read)
 -- Task $2 of owner $1, if lease $3 holds it.
@@ -145,6 +158,18 @@ select t.id, t.state::text, t.attempt, t.max_attempts, t.run_at,
         where a.task_id = t.id and a.worker_id = $3)
 from task_history t
 where t.id = $2 and t.owner_id = $1
+
+-- name: runner_cancel_late
+-- Leases of tasks that were asked to cancel end within $1 ms.
+with l as materialized (
+    select t.id from tasks t
+    where t.lease_until > now() + $1::integer * interval '1 ms'
+      and t.cancel_requested and t.state = 'running'
+    order by t.id
+    for update of t skip locked
+)
+update tasks t set lease_until = now() + $1 * interval '1 ms'
+from l where t.id = l.id
 
 -- name: task_depths (read)
 -- How many unfinished tasks there are of each kind and state, and how long the

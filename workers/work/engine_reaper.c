@@ -5,6 +5,7 @@
 
 #include "engine_internal.h"
 #include "measures.h"
+#include "runner.h"
 #include "task.h"
 
 #include "workers/runtime/log.h"
@@ -169,6 +170,7 @@ reaper_loop(request_t *rq, void *arg)
             continue;
         }
         job_step(rq, bury, NULL);
+        job_step(rq, runner_cancel_late, NULL);
         until_none(rq, release);
         until_none(rq, overdue);
         job_step(rq, measure_depths, NULL);

@@ -36,6 +36,10 @@ unsigned runner_lease_ms(const value_t *asked, const hive_uuid_t *token);
 /* Writes the progress that is kept for a task, which is about to end. */
 void runner_progress_flush(request_t *rq, hive_uuid_t id, hive_uuid_t token);
 
+/* A step of a job, to be made each second or so: who ignores that its task was
+ * cancelled loses it within [tasks] cancel_grace. */
+void runner_cancel_late(request_t *rq, void *arg);
+
 /* Raises 409 "lease_lost", or 404 when the caller has no such task. */
 __attribute__((noreturn))
 void runner_raise_lost(request_t *rq, hive_uuid_t id, hive_uuid_t token);

@@ -4,7 +4,7 @@
  * after a change of the task is kept here, the latest only, answered with 202,
  * and written when it is due by the fiber of the request that was the first to
  * be kept, after its reply. The same task may be kept in several processes:
- * what has changed since it was kept is newer, and stays. */
+ * the time when it was said, not when it is written, decides what is newer. */
 
 #include "engine.h"
 #include "runner.h"
@@ -95,9 +95,14 @@ static void
 write_kept(request_t *rq, void *arg)
 {
     const kept_t *kept = arg;
+    const progress_t *progress = &kept->progress;
 
-    write_progress(rq, kept->id, kept->token, &kept->progress,
-        value_time(kept->told_at));
+    if (write_progress(rq, kept->id, kept->token, progress,
+            value_time(kept->told_at)) == NULL) {
+        db_exec(rq, Q_RUNNER_PROGRESS_LATE, value_uuid(rq->user),
+            value_uuid(kept->id), value_uuid(kept->token), progress->share,
+            progress->message, progress->counters);
+    }
 }
 
 static value_t

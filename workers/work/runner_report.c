@@ -47,6 +47,14 @@ op_task_heartbeat(request_t *rq)
     rq_reply(rq, 200, buf_slice(&out));
 }
 
+void
+runner_cancel_late(request_t *rq, void *arg)
+{
+    (void) arg;
+    db_exec(rq, Q_RUNNER_CANCEL_LATE,
+        value_int(engine.config.cancel_grace_ms));
+}
+
 /* ---- ends ---- */
 
 typedef struct {
