@@ -381,7 +381,8 @@ columns_values(const columns_t *c, value_t values[13])
     values[9] = shrink_slices(value_jsons, c->inputs, n);
     values[10] = shrink_ints(value_ints, c->remote, n);
     values[11] = value_ints(standard, 2);
-    values[12] = shrink_slices(value_jsons, c->more, n);
+    /* Not repeated by the statement: without it, a task has nothing more. */
+    values[12] = value_jsons(c->more, c->more[0].data != NULL ? n : 1);
 }
 
 static value_t
