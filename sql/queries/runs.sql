@@ -201,12 +201,13 @@ where r.id = (select t.run_id from tasks t where t.id = $1::uuid)
 for update
 
 -- name: task_children_parent
--- Task $1, locked, when it is run by worker $2 in attempt $3 (null: whichever)
--- and, when $4 is given, belongs to that user.
+-- Task $1, locked, when it is run by worker $2 in attempt $3 (either may be
+-- null: whichever) and, when $4 is given, belongs to that user.
 select t.id, t.owner_id, t.project_id, t.run_id, t.rank, t.priority,
        t.cancel_requested
 from tasks t
-where t.id = $1::uuid and t.state = 'running' and t.worker_id = $2::uuid
+where t.id = $1::uuid and t.state = 'running'
+  and ($2::uuid is null or t.worker_id = $2::uuid)
   and ($3::smallint is null or t.attempt = $3::smallint)
   and ($4::uuid is null or t.owner_id = $4::uuid)
 for update

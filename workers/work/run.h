@@ -39,10 +39,11 @@ const db_row_t *run_make_workflow(request_t *rq, const db_row_t *workflow,
 
 /* ---- children (run_children.c) ---- */
 
-/* Who runs the task that adds them. */
+/* Who runs the task that adds them: an executor knows the attempt, a runner
+ * the token of its lease. One of both is needed. */
 typedef struct {
     hive_uuid_t task;
-    hive_uuid_t worker;         /* its worker, or the token of its lease */
+    hive_uuid_t worker;         /* or that token; zero: whoever it is */
     int attempt;                /* 0: whichever it is */
     hive_uuid_t owner;          /* zero: whoever's */
 } holder_t;

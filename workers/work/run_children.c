@@ -49,7 +49,8 @@ lock_parent(request_t *rq, const holder_t *holder)
     parent_t parent = { .nwaiting = 0 };
 
     row = db_row(rq, Q_TASK_CHILDREN_PARENT, value_uuid(holder->task),
-        value_uuid(holder->worker),
+        uuid_is_zero(&holder->worker) ? value_null()
+                                      : value_uuid(holder->worker),
         holder->attempt > 0 ? value_int(holder->attempt) : value_null(),
         uuid_is_zero(&holder->owner) ? value_null()
                                      : value_uuid(holder->owner));
