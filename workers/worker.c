@@ -12,6 +12,7 @@
 #include "workers/runtime/fault.h"
 #include "workers/runtime/log.h"
 #include "workers/runtime/server.h"
+#include "workers/work/retention.h"
 #include "workers/work/work.h"
 
 #include <inttypes.h>
@@ -187,6 +188,7 @@ on_signal(uv_signal_t *handle, int signal_number)
 
         worker.draining = 2;
         schedules_stop();
+        retention_stop();
         engine_stop(bound, on_drained, NULL);
         server_drain(bound, on_drained, NULL);
     }
@@ -375,6 +377,10 @@ start_engine(void)
 
     if (rc == 0) {
         rc = schedules_start(worker.fibers);
+    }
+    if (rc == 0) {
+        rc = retention_start(worker.fibers,
+            worker.settings->tasks.retention);
     }
     if (rc != 0) {
         log_error("starting the task engine failed: %s", strerror(-rc));
