@@ -91,3 +91,222 @@ select l.fresh, l.state, l.version, c.state as new_state, c.kind,
        e.channel as _channel, e."offset" as _offset, e.type as _event,
        e.data as _event_data, e.created_at as _event_time
 from l left join changed c on true left join event e on true
+
+-- name: tasks_look (read)
+-- What those of tasks $2 are doing that are not finished. `run_open`: they
+-- belong to a run that has not ended.
+select t.id, t.state, t.kind, t.priority, t.attempt, t.dependents, t.run_id,
+       t.version, exists (select from runs r
+           where r.id = t.run_id and r.state = 'running') as run_open
+from tasks t
+where t.owner_id = $1::uuid and t.id = any($2::uuid[])
+
+-- name: tasks_ask_stop
+-- Asks those of tasks $2 to stop that run.
+with l as materialized (
+    select t.id, t.cancel_requested
+    from tasks t
+    where t.owner_id = $1::uuid and t.id = any($2::uuid[])
+      and t.state = 'running'
+    order by t.id
+    for update
+), changed as (
+    update tasks t
+    set cancel_requested = true, version = t.version + 1, updated_at = now()
+    from l where t.id = l.id and not l.cancel_requested
+)
+select t.id, t.worker_id from l join tasks t on t.id = l.id
+
+-- name: task_pause
+-- Pauses unfinished task $2: at once, or, when it runs, by asking for it. $3:
+-- whether to append the event. No row: absent, not theirs, or finished.
+with l as materialized (
+    select t.id, t.state, t.worker_id, t.limit_key, t.limit_slot,
+           t.pause_requested
+    from tasks t
+    where t.id = $2::uuid and t.owner_id = $1::uuid
+    for update
+), changed as (
+    update tasks t
+    set state = case when l.state = 'running' then 'running'
+            else 'paused' end,
+        pause_requested = l.state = 'running',
+        limit_slot = t.limit_slot and l.state = 'running',
+        version = t.version + 1, updated_at = now(),
+        event_seq = t.event_seq + (l.state <> 'running')::integer
+    from l
+    where t.id = l.id and l.state <> 'paused' and not l.pause_requested
+    returning t.id, t.state, t.event_seq
+), event as (
+    insert into events (channel, "offset", type, data)
+    select 'task:' || id::text, event_seq, 'task.paused',
+           jsonb_build_object('state', state)
+    from changed where state = 'paused' and $3::boolean
+    returning channel, "offset", type, data, created_at
+)
+select l.state, l.worker_id, case when l.limit_slot and l.state <> 'running'
+           then l.limit_key end as freed_limit,
+       e.channel as _channel, e."offset" as _offset, e.type as _event,
+       e.data as _event_data, e.created_at as _event_time
+from l left join event e on true
+
+-- name: task_resume
+-- Takes task $2 out of its pause; $3 is its turn should it be ready then. $4:
+-- whether to append the event. No row: absent, not theirs, or finished;
+-- `new_state` null: it is not paused.
+with l as materialized (
+    select t.id, t.state
+    from tasks t
+    where t.id = $2::uuid and t.owner_id = $1::uuid
+    for update
+), changed as (
+    update tasks t
+    set state = case when t.deps_left > 0 then 'blocked'
+            when t.run_at > now() then 'scheduled' else 'ready' end,
+        turn = $3::bigint, pause_requested = false,
+        version = t.version + 1, event_seq = t.event_seq + 1,
+        updated_at = now()
+    from l
+    where t.id = l.id and l.state = 'paused'
+    returning t.id, t.state, t.kind, t.limit_key, t.event_seq
+), event as (
+    insert into events (channel, "offset", type, data)
+    select 'task:' || id::text, event_seq, 'task.resumed',
+           jsonb_build_object('state', state)
+    from changed where $4::boolean
+    returning channel, "offset", type, data, created_at
+)
+select l.state, c.state as new_state, c.kind, c.limit_key,
+       e.channel as _channel, e."offset" as _offset, e.type as _event,
+       e.data as _event_data, e.created_at as _event_time
+from l left join changed c on true left join event e on true
+
+-- name: task_run
+-- Has scheduled task $2 run now, at turn $3. $4: whether to append the event.
+-- No row: absent, not theirs, or finished; `new_state` null: it is not
+-- scheduled.
+with l as materialized (
+    select t.id, t.state
+    from tasks t
+    where t.id = $2::uuid and t.owner_id = $1::uuid
+    for update
+), changed as (
+    update tasks t
+    set state = 'ready', run_at = now(), turn = $3::bigint,
+        version = t.version + 1, event_seq = t.event_seq + 1,
+        updated_at = now()
+    from l
+    where t.id = l.id and l.state = 'scheduled'
+    returning t.id, t.state, t.kind, t.limit_key, t.event_seq
+), event as (
+    insert into events (channel, "offset", type, data)
+    select 'task:' || id::text, event_seq, 'task.ready',
+           jsonb_build_object('state', state)
+    from changed where $4::boolean
+    returning channel, "offset", type, data, created_at
+)
+select l.state, c.state as new_state, c.kind, c.limit_key,
+       e.channel as _channel, e."offset" as _offset, e.type as _event,
+       e.data as _event_data, e.created_at as _event_time
+from l left join changed c on true left join event e on true
+
+-- name: tasks_delete
+-- Removes those of tasks $2 that are finished, with what is kept of their
+-- attempts and edges, but for those of runs that have not ended. $3: whether to
+-- append events.
+with gone as (
+    delete from task_history h
+    using unnest($2::uuid[]) k (id)
+    where h.id = k.id and h.owner_id = $1::uuid
+      and not exists (select from runs r
+          where r.id = h.run_id and r.state = 'running')
+    returning h.id, h.event_seq, h.version
+), attempt as (
+    delete from task_attempts a using gone g where a.task_id = g.id
+), above as (
+    delete from task_dependencies d using gone g where d.parent_id = g.id
+), below as (
+    delete from task_dependencies d using gone g where d.child_id = g.id
+), event as (
+    insert into events (channel, "offset", type, data)
+    select 'task:' || id::text, event_seq + 1, 'task.deleted',
+           jsonb_build_object('version', version)
+    from gone where $3::boolean
+    returning channel, "offset", type, data, created_at
+)
+select id, null::varchar as _channel, null::bigint as _offset,
+       null::varchar as _event, null::jsonb as _event_data,
+       null::timestamptz as _event_time
+from gone
+union all
+select null, channel, "offset", type, data, created_at from event
+
+-- name: task_result (read)
+-- How task $2 ended. No row: it has not, or is absent or not theirs.
+select h.state, h.result, h.error, h.version, h.finished_at
+from task_history h
+where h.id = $2::uuid and h.owner_id = $1::uuid
+
+-- name: task_exists (read)
+-- A row when task $2 is theirs: `live` when it is not finished.
+select true as live from tasks t
+where t.id = $2::uuid and t.owner_id = $1::uuid
+union all
+select false from task_history h
+where h.id = $2::uuid and h.owner_id = $1::uuid
+
+-- name: task_attempts (read)
+-- Up to $4 attempts of task $2 after number $3, with the one that runs or that
+-- succeeded.
+select a.attempt, a.outcome, a.started_at, a.finished_at, a.error
+from task_attempts a
+where a.task_id = $2::uuid and a.attempt > $3::bigint
+  and (exists (select from tasks t
+           where t.id = $2::uuid and t.owner_id = $1::uuid)
+       or exists (select from task_history h
+           where h.id = $2::uuid and h.owner_id = $1::uuid))
+union all
+select t.attempt, 'running', t.started_at, null, null
+from tasks t
+where t.id = $2::uuid and t.owner_id = $1::uuid and t.state = 'running'
+  and t.attempt > $3::bigint
+union all
+select h.attempt, 'succeeded', h.started_at, h.finished_at, null
+from task_history h
+where h.id = $2::uuid and h.owner_id = $1::uuid and h.state = 'succeeded'
+  and h.attempt > $3::bigint
+order by attempt
+limit $4::bigint
+
+-- name: task_events (read)
+-- Up to $4 events of task $2, which is theirs, after offset $3.
+select e."offset", e.type, e.data, e.created_at
+from events e
+where e.channel = 'task:' || $2::uuid::text and e."offset" > $3::bigint
+order by e."offset"
+limit $4::bigint
+
+-- name: tasks_by_state (read)
+-- How many tasks there are in each state, each counted to $2 at most.
+select s.state, c.n
+from unnest(array['blocked', 'scheduled', 'ready', 'running', 'paused'])
+    s (state)
+cross join lateral (select count(*) as n from (
+    select from tasks t where t.owner_id = $1::uuid and t.state = s.state
+    limit $2::bigint) t) c
+union all
+select s.state, c.n
+from unnest(array['succeeded', 'failed', 'cancelled', 'skipped']) s (state)
+cross join lateral (select count(*) as n from (
+    select from task_history h where h.owner_id = $1::uuid
+        and h.state = s.state
+    limit $2::bigint) t) c
+
+-- name: tasks_by_kind (read)
+-- How many unfinished tasks there are of each kind in each state, of $2 tasks
+-- at most.
+select t.kind, t.state, count(*) as n
+from (select t.kind, t.state from tasks t where t.owner_id = $1::uuid
+      limit $2::bigint) t
+group by t.kind, t.state
+order by t.kind, t.state

@@ -116,6 +116,6 @@ op_task_update(request_t *rq)
         return;
     }
     task_update(rq, &patch, if_match, &outcome);
-    outcomes_close(rq, &outcome, 1);
+    outcomes_close(rq, &outcome, 1, NULL);
     outcome_reply(rq, &outcome);
 }

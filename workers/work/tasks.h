@@ -31,8 +31,10 @@ void outcome_refuse(request_t *rq, task_outcome_t *outcome, int status,
 /* Raises what was refused; else replies with the task as it is now. */
 void outcome_reply(request_t *rq, const task_outcome_t *outcome);
 
-/* 404 "task_not_found" or 409 "task_finished" for those without outcome. */
-void outcomes_close(request_t *rq, task_outcome_t *outcomes, size_t count);
+/* 404 "task_not_found" or 409 "task_finished" for those without outcome; to
+ * have ended as `passing` (NULL: nothing) is 200. */
+void outcomes_close(request_t *rq, task_outcome_t *outcomes, size_t count,
+    const char *passing);
 
 /* Those that have no outcome yet: their ids, and how many they are. */
 hive_uuid_t *outcomes_open(request_t *rq, const task_outcome_t *outcomes,
@@ -65,6 +67,23 @@ void task_replace(request_t *rq, const new_task_t *task);
  * tried again when nothing could change, so fn may run more than once. */
 void tasks_in_transaction(request_t *rq,
     void (*fn)(request_t *rq, void *arg), void *arg);
+
+/* ---- short lists beside the resource engine ---- */
+
+typedef struct {
+    int64_t limit;               /* 1 to 100 */
+    slice_t cursor;              /* data NULL: from the first */
+    slice_t other;               /* the one more parameter that it takes */
+} page_t;
+
+/* Reads `limit`, `cursor` and, when given, the parameter `other`; raises 422
+ * for what is wrong. */
+page_t page_read(request_t *rq, const char *other);
+
+/* Replies with up to page->limit of the rows (of which there may be one more),
+ * and the `key` of the last as next_cursor. */
+void page_reply(request_t *rq, const page_t *page, const db_result_t *rows,
+    const char *key);
 
 /* ---- effects after the commit ---- */
 
