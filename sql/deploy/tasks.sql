@@ -7,7 +7,7 @@ begin;
 -- than the rest of an index descent.
 create domain :"cell".task_word as varchar(200) collate "C" check (value <> '');
 create domain :"cell".task_live as varchar(10) collate "C" check (value in (
-    'blocked', 'scheduled', 'ready', 'running', 'paused'));
+    'blocked', 'scheduled', 'ready', 'paused'));
 create domain :"cell".task_end as varchar(10) collate "C" check (value in (
     'succeeded', 'failed', 'cancelled', 'skipped'));
 create domain :"cell".task_priority as smallint check (value between 0 and 9);
@@ -17,6 +17,11 @@ create domain :"cell".task_count as integer check (value >= 0);
 
 -- What is not finished. A finished task moves to task_history in the statement
 -- that finishes it, so that this table holds the work there is and no more.
+--
+-- A task runs while it has a worker_id; what is stored as its state is then
+-- still `ready`. A claim changes no column that an index knows, so that the
+-- new version of the row stays on its page and no index is touched (HOT): the
+-- half of what claims would cost.
 create table :"cell".tasks (
     id             uuid primary key,
     owner_id       uuid not null,
@@ -26,6 +31,7 @@ create table :"cell".tasks (
     updated_at     timestamptz not null default now(),
     version        :"cell".ordinal not null default 1,
     event_seq      :"cell".ordinal not null default 1,
+    started_seq    bigint,                 -- event_seq of its last start
     rank           bigint not null default 0,  -- edges lead to higher ranks
     cost_nano_usd  :"cell".task_amount not null default 0,
     timeout_ms     integer,
@@ -66,7 +72,7 @@ create table :"cell".tasks (
     result         jsonb,
     error          jsonb                   -- of the last attempt that failed
 ) with (
-    fillfactor = 80,
+    fillfactor = 50,
     toast_tuple_target = 256,
     autovacuum_vacuum_scale_factor = 0,
     autovacuum_vacuum_threshold = 5000,
@@ -80,20 +86,15 @@ create table :"cell".tasks (
 -- Lists: of one owner, by state, newest first (ids are in order of creation).
 create index tasks_owner on :"cell".tasks (owner_id, state, id);
 
--- What can be claimed now, in order.
-create index tasks_ready on :"cell".tasks (kind, turn, id)
-    where state = 'ready' and not remote and (limit_key is null or limit_slot);
-create index tasks_ready_remote on :"cell".tasks (owner_id, kind, turn, id)
-    where state = 'ready' and remote and (limit_key is null or limit_slot);
-create index tasks_running on :"cell".tasks (worker_id)
-    where state = 'running';
 create index tasks_lease on :"cell".tasks (lease_until)
     where lease_until is not null;
 create index tasks_due on :"cell".tasks (run_at) where state = 'scheduled';
 create index tasks_deadline on :"cell".tasks (deadline_at)
     where deadline_at is not null;
 create index tasks_limit on :"cell".tasks (owner_id, limit_key, turn, id)
-    where limit_key is not null and state in ('ready', 'running');
+    where limit_key is not null and state = 'ready';
+create index tasks_asked on :"cell".tasks (id)
+    where cancel_requested or pause_requested;
 create unique index tasks_unique on :"cell".tasks (owner_id, kind, unique_key)
     where unique_key is not null;
 create index tasks_run on :"cell".tasks (run_id, id) where run_id is not null;
@@ -107,9 +108,10 @@ create index tasks_search on :"cell".tasks
     using gin (to_tsvector('simple', title || ' ' || description))
     where title <> '' or description <> '';
 
--- A change of state that is not of the list is refused. The condition is
--- evaluated in place; the function runs for violations only. Ends are not
--- here: to end is to leave the table.
+-- A change of state that is not of the list is refused, and any while the
+-- task runs. The condition is evaluated in place; the function runs for
+-- violations only. Starts and ends are not here: to start is to have a worker,
+-- to end is to leave the table.
 create function :"cell".task_transition_refused() returns trigger
 language plpgsql as $$
 begin
@@ -118,14 +120,48 @@ begin
 end
 $$;
 
-create trigger tasks_transition before update of state on :"cell".tasks
-    for each row when (old.state <> new.state and not case old.state
+create trigger tasks_transition after update of state on :"cell".tasks
+    for each row when (old.state <> new.state and (new.worker_id is not null
+        or not case old.state
         when 'blocked' then new.state in ('scheduled', 'ready', 'paused')
         when 'scheduled' then new.state in ('blocked', 'ready', 'paused')
-        when 'ready' then new.state in ('blocked', 'scheduled', 'running', 'paused')
-        when 'running' then new.state in ('scheduled', 'ready', 'paused')
-        else new.state in ('blocked', 'scheduled', 'ready') end)
+        when 'ready' then new.state in ('blocked', 'scheduled', 'paused')
+        else new.state in ('blocked', 'scheduled', 'ready') end))
     execute function :"cell".task_transition_refused();
+
+-- What can be claimed now, in order. Who makes a task ready adds a row here
+-- (tasks that need a slot of their limit key: who grants it); claiming takes
+-- it out. A row whose task is not ready any more is dropped by that.
+create table :"cell".task_ready (
+    lane :"cell".task_word not null,     -- task_lane()
+    turn bigint not null,
+    id   uuid not null,
+    primary key (lane, turn, id)
+) with (
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 5000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- Whose queue it is: of all workers by kind, or of the owner's own runners.
+create function :"cell".task_lane(remote boolean, owner_id uuid, kind text)
+returns text language sql immutable parallel safe
+return case when remote then owner_id::text || ':' || kind else kind end;
+
+-- The state as people see it.
+create function :"cell".task_state(state text, worker_id uuid)
+returns text language sql immutable parallel safe
+return case when worker_id is null then state else 'running' end;
+
+-- What a claim took, by whom: how to find what somebody runs. A row goes when
+-- none of its tasks is run by that one any more.
+create table :"cell".task_claims (
+    id         uuid primary key,
+    worker_id  uuid not null,
+    claimed_at timestamptz not null default now(),
+    ids        uuid[] not null
+);
+create index task_claims_worker on :"cell".task_claims (worker_id);
 
 -- Finished ones, by the day of their id (UUIDv7: its first 48 bits are
 -- milliseconds), so that a look-up by id touches one partition and retention
@@ -155,9 +191,46 @@ create index task_history_search on :"cell".task_history
 create table :"cell".task_history_default
     partition of :"cell".task_history default;
 
--- Both, for lists.
+-- As people see them: what is ready, and what runs (found by its claim, not
+-- among all that is ready).
+create view :"cell".ready_tasks as
+    select t.id, t.owner_id, t.turn, t.run_at, t.created_at, t.updated_at, t.version,
+           t.event_seq, t.started_seq, t.rank, t.cost_nano_usd, t.timeout_ms,
+           t.backoff_ms, t.deps_left, t.dependents, t.priority, t.attempt,
+           t.attempt_base, t.max_attempts, t.remote, t.limit_slot, t.templated,
+           t.run_on_failure, t.cancel_requested, t.pause_requested, t.state,
+           t.kind, t.title, t.description, t.labels, t.input, t.project_id,
+           t.run_id, t.parent_id, t.step, t.worker_id, t.lease_until,
+           t.deadline_at, t.started_at, t.finished_at, t.unique_key, t.limit_key,
+           t.progress, t.progress_message, t.counters, t.result, t.error
+    from :"cell".tasks t
+    where t.state = 'ready' and t.worker_id is null;
+create view :"cell".running_tasks as
+    select t.id, t.owner_id, t.turn, t.run_at, t.created_at, t.updated_at, t.version,
+           t.event_seq, t.started_seq, t.rank, t.cost_nano_usd, t.timeout_ms,
+           t.backoff_ms, t.deps_left, t.dependents, t.priority, t.attempt,
+           t.attempt_base, t.max_attempts, t.remote, t.limit_slot, t.templated,
+           t.run_on_failure, t.cancel_requested, t.pause_requested,
+           'running'::varchar as state, t.kind, t.title, t.description, t.labels,
+           t.input, t.project_id, t.run_id, t.parent_id, t.step, t.worker_id,
+           t.lease_until, t.deadline_at, t.started_at, t.finished_at,
+           t.unique_key, t.limit_key, t.progress, t.progress_message, t.counters,
+           t.result, t.error
+    from :"cell".tasks t
+    where t.worker_id is not null
+      and t.id = any (array(select unnest(c.ids) from :"cell".task_claims c));
 create view :"cell".all_tasks as
-    select * from :"cell".tasks
+    select t.id, t.owner_id, t.turn, t.run_at, t.created_at, t.updated_at, t.version,
+           t.event_seq, t.started_seq, t.rank, t.cost_nano_usd, t.timeout_ms,
+           t.backoff_ms, t.deps_left, t.dependents, t.priority, t.attempt,
+           t.attempt_base, t.max_attempts, t.remote, t.limit_slot, t.templated,
+           t.run_on_failure, t.cancel_requested, t.pause_requested,
+           :"cell".task_state(t.state, t.worker_id)::varchar as state, t.kind,
+           t.title, t.description, t.labels, t.input, t.project_id, t.run_id,
+           t.parent_id, t.step, t.worker_id, t.lease_until, t.deadline_at,
+           t.started_at, t.finished_at, t.unique_key, t.limit_key, t.progress,
+           t.progress_message, t.counters, t.result, t.error
+    from :"cell".tasks t
     union all
     select * from :"cell".task_history;
 
@@ -213,6 +286,9 @@ create table :"cell".task_limits (
 grant select, insert, update, delete on
     :"cell".tasks, :"cell".task_history, :"cell".task_dependencies,
     :"cell".task_attempts, :"cell".task_workers, :"cell".task_limits to hive;
-grant select on :"cell".all_tasks to hive;
+grant select, insert, delete on
+    :"cell".task_ready, :"cell".task_claims to hive;
+grant select on
+    :"cell".all_tasks, :"cell".ready_tasks, :"cell".running_tasks to hive;
 
 commit;

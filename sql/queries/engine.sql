@@ -27,7 +27,7 @@ from w
 union all
 select 'stop', t.id, not t.cancel_requested, null, null
 from w join tasks t on t.worker_id = w.id
-where t.state = 'running' and (t.cancel_requested or t.pause_requested)
+where t.cancel_requested or t.pause_requested
 union all
 select 'turn', null, false, k.key, max(k.value::bigint)
 from w, task_workers o, jsonb_each_text(o.turns) k
@@ -35,49 +35,55 @@ where o.dead_at is null and o.id <> w.id
 group by k.key
 
 -- name: engine_leave
--- Worker $1 has ended in good order.
+-- Worker $1 has ended in good order, and has given back what it ran.
+with c as (
+    delete from task_claims where worker_id = $1::uuid
+)
 update task_workers set dead_at = now(), turns = $2::jsonb
 where id = $1::uuid and dead_at is null
 
 -- name: engine_claim
 -- Takes up to $2 tasks of kind $1, in order of turns from $3 up, for worker
--- $4, which must be alive; $5: whether to append events.
+-- $4, which must be alive, as claim $5.
 with c as materialized (
-    select t.ctid from tasks t
-    where t.kind = $1::varchar and t.turn >= $3::bigint and t.state = 'ready'
-      and not t.remote and (t.limit_key is null or t.limit_slot)
-      and t.attempt < 32767
+    select q.ctid from task_ready q
+    where q.lane = $1::varchar and q.turn >= $3::bigint
       and exists (select from task_workers w
                   where w.id = $4::uuid and w.dead_at is null)
-    order by t.turn, t.id
+    order by q.turn, q.id
     limit $2::integer
-    for update of t skip locked
+    for update of q skip locked
+), q as (
+    delete from task_ready q where q.ctid = any (array(select c.ctid from c))
+    returning q.id, q.turn
 ), u as (
     update tasks t
-    set state = 'running', attempt = t.attempt + 1, worker_id = $4::uuid,
-        started_at = now(), updated_at = now(), version = t.version + 1,
-        event_seq = t.event_seq + 1
-    where t.ctid = any (array(select c.ctid from c))
+    set attempt = t.attempt + 1, worker_id = $4::uuid, started_at = now(),
+        updated_at = now(), version = t.version + 1,
+        event_seq = t.event_seq + 1, started_seq = t.event_seq + 1
+    from q
+    where t.id = q.id and t.state = 'ready' and t.worker_id is null
+      and t.turn = q.turn and not t.remote and t.attempt < 32767
+      and (t.limit_key is null or t.limit_slot)
     returning t.id, t.owner_id, t.attempt, t.dependents, t.turn, t.run_id,
               t.run_at, t.deadline_at, t.timeout_ms, t.templated, t.input,
               t.event_seq, t.rank > 0 as freed
-), event as (
-    insert into events (channel, "offset", type, data)
-    select 'task:' || id::text, event_seq, 'task.running',
-           jsonb_build_object('state', 'running', 'attempt', attempt)
-    from u where $5::boolean
-    returning 1
+), claim as (
+    insert into task_claims (id, worker_id, ids)
+    select $5::uuid, $4::uuid, array_agg(id) from u having count(*) > 0
 )
 select id, owner_id, attempt, dependents, turn, run_id, run_at, deadline_at,
        timeout_ms, templated, input, event_seq, freed
 from u
 
+-- name: engine_claims_done
+-- Claims $1 have nothing under way any more.
+delete from task_claims where id = any ($1::uuid[])
+
 -- name: engine_poll (read)
 -- Those of the kinds $1 that have a task to claim.
 select k.kind from unnest($1::text[]) k (kind)
-where exists (select from tasks t
-              where t.kind = k.kind and t.state = 'ready' and not t.remote
-                and (t.limit_key is null or t.limit_slot))
+where exists (select from task_ready q where q.lane = k.kind)
 
 -- name: engine_retry
 -- Attempts that did not succeed: $2 of tasks $1, run by $3, with outcome $4
@@ -85,7 +91,8 @@ where exists (select from tasks t
 -- case; $8: it does not count, and the task is as ready as before. $9: virtual
 -- time by kind. Those whose attempts are used up, or that were cancelled, are
 -- left as they are, for task_settle: `what` is then `spent` or `cancelled`.
--- An orphan's next attempt begins soon: the first was lost by our fault.
+-- An orphan's next attempt begins soon: the first was lost by our fault. The
+-- event of the start, until now in the row, is stored with that of the end.
 with k as materialized (
     select * from unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::text[],
         $5::jsonb[], $6::bigint[], $7::boolean[], $8::boolean[])
@@ -93,6 +100,7 @@ with k as materialized (
 ), l as materialized (
     select t.id, k.outcome, k.error, k.cost, k.kept, t.attempt, t.worker_id,
            t.started_at,
+           t.event_seq, t.started_seq,
            case when t.cancel_requested then 'cancelled'
                when k.outcome = 'paused' or t.pause_requested then 'paused'
                when k.kept then 'ready'
@@ -104,8 +112,7 @@ with k as materialized (
                    t.attempt - t.attempt_base - 1)))
                * (0.5 + random() / 2) as delay
     from k join tasks t on t.id = k.id
-    where t.state = 'running' and t.attempt = k.attempt
-      and t.worker_id = k.worker_id
+    where t.attempt = k.attempt and t.worker_id = k.worker_id
     order by t.id for update of t
 ), u as (
     update tasks t
@@ -118,13 +125,19 @@ with k as materialized (
             + (l.kept or l.outcome = 'paused')::integer,
         error = coalesce(l.error, t.error),
         cost_nano_usd = t.cost_nano_usd + l.cost,
-        worker_id = null, lease_until = null, limit_slot = false,
+        worker_id = null, started_seq = null, lease_until = null,
+        limit_slot = false,
         pause_requested = false, updated_at = now(),
         version = t.version + 1, event_seq = t.event_seq + 1
     from l
     where t.id = l.id and l.what in ('scheduled', 'ready', 'paused')
     returning t.id, t.owner_id, t.kind, t.state, t.attempt, t.limit_key,
-              t.run_at, t.event_seq, l.outcome
+              t.run_at, t.event_seq, t.turn, t.remote, l.outcome
+), queued as (
+    insert into task_ready (lane, turn, id)
+    select task_lane(remote, owner_id, kind), turn, id
+    from u where state = 'ready' and limit_key is null
+    on conflict do nothing
 ), attempts as (
     insert into task_attempts (task_id, attempt, outcome, worker_id,
         started_at, error)
@@ -140,8 +153,14 @@ with k as materialized (
                case when state = 'scheduled' then run_at end)) as data, id
     from u where $10::boolean
 ), event as (
-    insert into events (channel, "offset", type, data)
-    select channel, event_seq, type, data from e
+    insert into events (channel, "offset", type, data, created_at)
+    select channel, event_seq, type, data, now() from e
+    union all
+    select 'task:' || l.id::text, l.started_seq, 'task.running',
+           jsonb_build_object('state', 'running', 'attempt', l.attempt),
+           l.started_at
+    from l join u on u.id = l.id
+    where $10 and l.started_seq is not null
 )
 select u.state::text as what, u.id, u.owner_id, u.kind, u.limit_key,
        u.run_at, e.channel as _channel, e.event_seq as _offset,
@@ -161,8 +180,7 @@ with k as materialized (
 ), l as materialized (
     select t.id, k.share, k.message, k.counters
     from k join tasks t on t.id = k.id
-    where t.state = 'running' and t.attempt = k.attempt
-      and t.worker_id = k.worker_id
+    where t.attempt = k.attempt and t.worker_id = k.worker_id
     order by t.id for update of t
 ), u as (
     update tasks t
@@ -199,33 +217,45 @@ from s where w.id = s.id
 returning w.id, w.host, w.pid
 
 -- name: engine_forget
--- Deletes the rows of workers that are long dead and left nothing behind.
+-- Deletes claims of which nothing is under way, other than those that a worker
+-- looks after itself, and the rows of workers that are long dead and left
+-- nothing behind.
+with c as (
+    delete from task_claims c
+    where not exists (select from task_workers w
+                      where w.id = c.worker_id and w.dead_at is null)
+      and not exists (select from unnest(c.ids) i (id)
+                      join tasks t on t.id = i.id
+                      where t.worker_id = c.worker_id)
+)
 delete from task_workers w
 where w.dead_at < now() - interval '1 day'
-  and not exists (select from tasks t
-                  where t.worker_id = w.id and t.state = 'running')
+  and not exists (select from task_claims c where c.worker_id = w.id)
 
 -- name: engine_orphans (read)
 -- Up to $1 running tasks whose worker is dead or whose lease has run out.
 (select t.id, t.attempt, t.worker_id, t.dependents, t.run_id
- from task_workers w join tasks t on t.worker_id = w.id
- where w.dead_at is not null and t.state = 'running'
- order by t.id limit $1::integer)
+ from task_workers w
+ join task_claims c on c.worker_id = w.id
+ cross join lateral unnest(c.ids) i (id)
+ join tasks t on t.id = i.id and t.worker_id = w.id
+ where w.dead_at is not null
+ limit $1::integer)
 union all
 (select t.id, t.attempt, t.worker_id, t.dependents, t.run_id
  from tasks t
  where t.lease_until is not null and t.lease_until < now()
-   and t.state = 'running'
+   and t.worker_id is not null
  order by t.lease_until limit $1::integer)
 
 -- name: engine_overdue (read)
 -- Up to $1 tasks past their deadline that no engine runs; those that run on
 -- one are its own to stop.
 select t.id, t.attempt, t.worker_id, t.dependents, t.run_id,
-       t.state = 'running' as running
+       t.worker_id is not null as running
 from tasks t
 where t.deadline_at is not null and t.deadline_at <= now()
-  and (t.state <> 'running' or t.lease_until is not null)
+  and (t.worker_id is null or t.lease_until is not null)
 order by t.deadline_at limit $1::integer
 
 -- name: engine_due (read)
@@ -251,7 +281,13 @@ with k as materialized (
     set state = 'ready', turn = l.turn, updated_at = now(),
         version = t.version + 1, event_seq = t.event_seq + 1
     from l where t.id = l.id
-    returning t.id, t.owner_id, t.kind, t.limit_key, t.event_seq
+    returning t.id, t.owner_id, t.kind, t.limit_key, t.event_seq, t.turn,
+              t.remote
+), queued as (
+    insert into task_ready (lane, turn, id)
+    select task_lane(remote, owner_id, kind), turn, id
+    from u where limit_key is null
+    on conflict do nothing
 ), event as (
     insert into events (channel, "offset", type, data)
     select 'task:' || id::text, event_seq, 'task.ready',
@@ -287,18 +323,22 @@ with k as materialized (
         select t.id from tasks t
         where t.owner_id = k.owner_id and t.limit_key = k.key
           and t.limit_key is not null and t.state = 'ready'
-          and not t.limit_slot
+          and t.worker_id is null and not t.limit_slot
         order by t.turn, t.id
         limit greatest(k.free, 0)) w
 ), l as materialized (
     select t.id from tasks t
     where t.id = any (array(select g.id from g)) and t.state = 'ready'
-      and not t.limit_slot
+      and t.worker_id is null and not t.limit_slot
     order by t.id for update of t
 ), u as (
     update tasks t set limit_slot = true
     from l where t.id = l.id
-    returning t.kind
+    returning t.id, t.owner_id, t.kind, t.remote, t.turn
+), queued as (
+    insert into task_ready (lane, turn, id)
+    select task_lane(remote, owner_id, kind), turn, id from u
+    on conflict do nothing
 )
 select distinct kind from u
 
@@ -321,6 +361,8 @@ select owner_id, limit_key from k limit $1::integer
 
 -- name: engine_held (read)
 -- What worker $1 has run for longer than any claim of its can be under way.
-select t.id, t.attempt from tasks t
-where t.worker_id = $1::uuid and t.state = 'running'
-  and t.started_at < now() - interval '1 minute'
+select t.id, t.attempt
+from task_claims c
+cross join lateral unnest(c.ids) i (id)
+join tasks t on t.id = i.id and t.worker_id = c.worker_id
+where c.worker_id = $1::uuid and t.started_at < now() - interval '1 minute'

@@ -1,10 +1,11 @@
 -- Tasks in: the one way into the table of unfinished tasks
 -- (workers/work/enqueue.c). Who a task is for, where it begins and which turn
--- it has is said by the caller.
+-- it has is said by the caller. The event of its making is not stored: the row
+-- is it (task_events).
 
 -- name: task_create (insert)
 -- A task that can collide with nothing: without unique key, limit and edges.
--- $20: whether to append its event, of which $21 is the data.
+-- $20: the lane it is ready in, '' when it is not.
 with made as (
     insert into tasks (id, owner_id, created_at, updated_at, kind, state, turn,
         run_at, priority, title, input, remote, description, labels,
@@ -14,18 +15,16 @@ with made as (
         $5::text, $6::bigint, $7::timestamptz, $8::smallint, $9::text,
         $10::jsonb, $11::boolean, $12::text, $13::text[], $14::uuid,
         $15::uuid, $16::timestamptz, $17::integer, $18::integer,
-        $19::smallint, $22::boolean)
+        $19::smallint, $21::boolean)
 )
-insert into events (channel, "offset", type, data, created_at)
-select 'task:' || $1::uuid::text, 1, 'task.created', $21::jsonb,
-       $3::timestamptz
-where $20::boolean
+insert into task_ready (lane, turn, id)
+select $20::text, $6::bigint, $1::uuid where $20::text <> ''
 
 -- name: tasks_enqueue
 -- Tasks $1, whose columns are arrays: of one item where all are alike (hence
 -- "coalesce"), else of as many as there are tasks. What few tasks have is in
--- $13, by column. $14 to $17: edges between them. $18: whether to append
--- events, of which $19 is the data.
+-- $13, by column. $14 to $17: edges between them. $18: the lanes they are ready
+-- in, '' for those that are not.
 --
 -- Sets are unnested in the select list, where they advance together without
 -- being stored first.
@@ -34,14 +33,12 @@ with edge as (
         child_rank)
     select unnest($14::uuid[]), unnest($15::uuid[]), unnest($16::bigint[]),
            unnest($17::bigint[])
-), event as (
-    insert into events (channel, "offset", type, data, created_at)
-    select 'task:' || id::text, 1, 'task.created',
-           coalesce(data, ($19::jsonb[])[1]),
-           coalesce(created_at, ($3::timestamptz[])[1])
-    from (select unnest($1::uuid[]) as id, unnest($19::jsonb[]) as data,
-                 unnest($3::timestamptz[]) as created_at) e
-    where $18::boolean
+), queued as (
+    insert into task_ready (lane, turn, id)
+    select coalesce(lane, ($18::text[])[1]), turn, id
+    from (select unnest($1::uuid[]) as id, unnest($6::bigint[]) as turn,
+                 unnest($18::text[]) as lane) q
+    where coalesce(lane, ($18::text[])[1]) <> ''
 )
 insert into tasks (id, owner_id, created_at, updated_at, kind, state, turn,
     run_at, priority, title, input, remote, description, labels, project_id,
@@ -126,21 +123,18 @@ with made as (
              coalesce(kind, ($4::text[])[1]), more->>'unique_key'
     on conflict (owner_id, kind, unique_key) where unique_key is not null
         do nothing
-    returning id, created_at
-), event as (
-    insert into events (channel, "offset", type, data, created_at)
-    select 'task:' || m.id::text, 1, 'task.created',
-           coalesce(e.data, ($15::jsonb[])[1]), m.created_at
-    from (select unnest($1::uuid[]) as id, unnest($15::jsonb[]) as data) e
-    join made m on m.id = e.id
-    where $14::boolean
+    returning id, owner_id, kind, remote, turn, state, limit_key
+), queued as (
+    insert into task_ready (lane, turn, id)
+    select task_lane(remote, owner_id, kind), turn, id
+    from made where state = 'ready' and limit_key is null
 )
 select id from made
 
 -- name: tasks_find_unique (read)
 -- The unfinished tasks with unique keys $3 of kinds $2 of owners $1, with
 -- `place`, the number of the key from 1.
-select k.place, t.id, t.state
+select k.place, t.id, task_state(t.state, t.worker_id) as state
 from unnest($1::uuid[], $2::text[], $3::text[])
     with ordinality k (owner_id, kind, unique_key, place)
 join tasks t on t.owner_id = k.owner_id and t.kind = k.kind
@@ -148,7 +142,7 @@ join tasks t on t.owner_id = k.owner_id and t.kind = k.kind
 
 -- name: tasks_lock_unique
 -- The same, locked: they stay what they are until the transaction ends.
-select k.place, t.id, t.state
+select k.place, t.id, task_state(t.state, t.worker_id) as state
 from unnest($1::uuid[], $2::text[], $3::text[])
     with ordinality k (owner_id, kind, unique_key, place)
 join tasks t on t.owner_id = k.owner_id and t.kind = k.kind

@@ -6,44 +6,50 @@
 -- name: runner_ready (read)
 -- Those of the kinds $2 of which owner $1 has a task to claim.
 select k.kind from unnest($2::text[]) k (kind)
-where exists (select from tasks t
-              where t.owner_id = $1::uuid and t.kind = k.kind
-                and t.state = 'ready' and t.remote
-                and (t.limit_key is null or t.limit_slot))
+where exists (select from task_ready q
+              where q.lane = task_lane(true, $1::uuid, k.kind))
 
 -- name: runner_claim
 -- Takes up to $3 tasks of kind $2 of owner $1, in order of turns, under lease
 -- $4 for $5 ms; $6: whether to append events.
 with c as materialized (
-    select t.id, t.updated_at from tasks t
-    where t.owner_id = $1::uuid and t.kind = $2::varchar
-      and t.state = 'ready' and t.remote
-      and (t.limit_key is null or t.limit_slot) and t.attempt < 32767
-      and (t.deadline_at is null or t.deadline_at > now())
-    order by t.turn, t.id
+    select q.ctid from task_ready q
+    where q.lane = task_lane(true, $1::uuid, $2::varchar)
+    order by q.turn, q.id
     limit $3::integer
-    for update of t skip locked
+    for update of q skip locked
+), q as (
+    delete from task_ready q where q.ctid = any (array(select c.ctid from c))
+    returning q.id, q.turn
+), l as materialized (
+    select t.id, t.updated_at
+    from q join tasks t on t.id = q.id
+    where t.state = 'ready' and t.worker_id is null and t.turn = q.turn
+      and t.remote and (t.limit_key is null or t.limit_slot)
+      and t.attempt < 32767
+      and (t.deadline_at is null or t.deadline_at > now())
+    order by t.id for update of t
 ), u as (
     update tasks t
-    set state = 'running', attempt = t.attempt + 1, worker_id = $4::uuid,
+    set attempt = t.attempt + 1, worker_id = $4::uuid,
         lease_until = least(now() + $5::integer * interval '1 ms',
             now() + nullif(t.timeout_ms, 0) * interval '1 ms', t.deadline_at),
         started_at = now(), updated_at = now(), version = t.version + 1,
-        event_seq = t.event_seq + 1
-    from c
-    where t.id = c.id
-    returning t.*, (extract(epoch from now() - c.updated_at)
+        event_seq = t.event_seq + 1, started_seq = t.event_seq + 1
+    from l
+    where t.id = l.id
+    returning t.*, (extract(epoch from now() - l.updated_at)
                     * 1000000)::bigint as waited
+), claim as (
+    insert into task_claims (id, worker_id, ids)
+    select $4::uuid, $4::uuid, array_agg(id) from u having count(*) > 0
 ), e as materialized (
     select id, 'task:' || id::text as channel, event_seq,
            jsonb_build_object('state', 'running', 'attempt', attempt) as data
     from u where $6::boolean
-), event as (
-    insert into events (channel, "offset", type, data)
-    select channel, event_seq, 'task.running', data from e
 )
 select u.id, project_id, run_id, step, parent_id, kind, title, description,
-       labels, priority, state, run_at, deadline_at, timeout_ms, backoff_ms,
+       labels, priority, 'running' as state, run_at, deadline_at, timeout_ms, backoff_ms,
        attempt, max_attempts, unique_key, limit_key,
        case when run_on_failure then 'run' else 'skip' end
            as on_dependency_failure,
@@ -66,7 +72,7 @@ set lease_until = case when t.cancel_requested then t.lease_until
         else least(now() + $4::integer * interval '1 ms',
             t.started_at + nullif(t.timeout_ms, 0) * interval '1 ms',
             t.deadline_at) end
-where t.id = $2::uuid and t.owner_id = $1::uuid and t.state = 'running'
+where t.id = $2::uuid and t.owner_id = $1::uuid
   and t.worker_id = $3::uuid and t.lease_until is not null
   and least(t.started_at + nullif(t.timeout_ms, 0) * interval '1 ms',
             t.deadline_at, 'infinity') > now()
@@ -86,7 +92,7 @@ with l as materialized (
                  or (t.progress is null and t.progress_message is null
                      and t.counters is null) end as now_or_never
     from tasks t
-    where t.id = $2::uuid and t.owner_id = $1::uuid and t.state = 'running'
+    where t.id = $2::uuid and t.owner_id = $1::uuid
       and t.worker_id = $3::uuid and t.lease_until is not null
     for update
 ), u as (
@@ -139,14 +145,14 @@ select t.attempt, t.dependents, t.run_id, t.kind, t.cancel_requested,
        t.pause_requested, (extract(epoch from now() - t.started_at)
                            * 1000000)::bigint as ran
 from tasks t
-where t.id = $2::uuid and t.owner_id = $1::uuid and t.state = 'running'
+where t.id = $2::uuid and t.owner_id = $1::uuid
   and t.worker_id = $3::uuid and t.lease_until is not null
 
 -- name: runner_outcome (read)
 -- Task $2 of owner $1 as it stands; _ended: it ended under lease $3, _outcome:
 -- that of the attempt that did not succeed under it.
-select t.id, t.state::text as state, t.attempt, t.max_attempts, t.run_at,
-       null::timestamptz as finished_at, false as _ended,
+select t.id, task_state(t.state, t.worker_id) as state, t.attempt,
+       t.max_attempts, t.run_at, null::timestamptz as finished_at, false as _ended,
        (select a.outcome::text from task_attempts a
         where a.task_id = t.id and a.worker_id = $3::uuid) as _outcome
 from tasks t
@@ -164,7 +170,7 @@ where t.id = $2 and t.owner_id = $1
 with l as materialized (
     select t.id from tasks t
     where t.lease_until > now() + $1::integer * interval '1 ms'
-      and t.cancel_requested and t.state = 'running'
+      and t.cancel_requested and t.worker_id is not null
     order by t.id
     for update of t skip locked
 )
@@ -174,8 +180,8 @@ from l where t.id = l.id
 -- name: task_depths (read)
 -- How many unfinished tasks there are of each kind and state, and how long the
 -- oldest of those that are ready have been so.
-select t.kind, t.state::text as state, count(*) as n,
+select t.kind, task_state(t.state, t.worker_id) as state, count(*) as n,
        (extract(epoch from now() - min(t.updated_at)) * 1000000)::bigint
            as oldest
 from tasks t
-group by t.kind, t.state
+group by 1, 2

@@ -1,6 +1,9 @@
 -- Ends of tasks: the one way from tasks to task_history, for the engine, for
 -- remote runners, for people who cancel (workers/work/settle.c).
 --
+-- A task runs while it has a worker. The event of an end is not stored: the row
+-- in the history is it (task_events).
+--
 -- Locks: runs by id, then the tasks that end, then those that wait for them,
 -- each in the order of ids. Whoever gives a task a dependent locks the task
 -- and counts up `dependents`, which is part of the fence here: so the edges
@@ -9,49 +12,39 @@
 -- name: task_succeed
 -- Ends tasks $1 with success, result $4 and cost $5: those that nothing waits
 -- for and that belong to no run, which is most. The same fence as in
--- task_settle: attempt $2, run by $3. $6: whether to append events. Rows as
--- of task_settle.
+-- task_settle: attempt $2, run by $3. Rows as of task_settle.
 with k as materialized (
     select * from unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::jsonb[],
         $5::bigint[]) k (id, attempt, worker_id, result, cost)
 ), gone as (
     delete from tasks t
     using k
-    where t.id = k.id and t.state = 'running' and t.attempt = k.attempt
+    where t.id = k.id and t.attempt = k.attempt
       and t.worker_id = k.worker_id and t.dependents = 0 and t.run_id is null
     returning t.*, k.result as end_result, k.cost as end_cost
 ), moved as (
     insert into task_history (id, owner_id, turn, run_at, created_at,
-        updated_at, version, event_seq, rank, cost_nano_usd, timeout_ms,
+        updated_at, version, event_seq, started_seq, rank, cost_nano_usd, timeout_ms,
         backoff_ms, priority, attempt, attempt_base, max_attempts, remote,
         templated, run_on_failure, cancel_requested, state, kind, title,
         description, labels, input, project_id, parent_id, worker_id,
         deadline_at, started_at, finished_at, unique_key, limit_key, progress,
         progress_message, counters, result, error)
     select id, owner_id, turn, run_at, created_at,
-        now(), version + 1, event_seq + 1, rank, cost_nano_usd + end_cost,
+        now(), version + 1, event_seq + 1, started_seq, rank, cost_nano_usd + end_cost,
         timeout_ms, backoff_ms, priority, attempt, attempt_base, max_attempts,
         remote, templated, run_on_failure, cancel_requested, 'succeeded', kind,
         title, description, labels, input, project_id, parent_id, worker_id,
         deadline_at, started_at, now(), unique_key, limit_key, progress,
         progress_message, counters, end_result, error
     from gone
-), event as (
-    insert into events (channel, "offset", type, data)
-    select 'task:' || id::text, event_seq + 1, 'task.succeeded',
-           jsonb_build_object('state', 'succeeded', 'attempt', attempt)
-    from gone where $6
-    returning channel, "offset", type, data, created_at
 )
 select 'end' as what, id, owner_id, kind, limit_key, false as remote,
+       'succeeded' as state, attempt, event_seq + 1 as seq,
        null::varchar as _channel, null::bigint as _offset,
        null::varchar as _event, null::jsonb as _event_data,
        null::timestamptz as _event_time
 from gone
-union all
-select 'event', null, null, null, null, false, channel, "offset", type, data,
-       created_at
-from event
 
 -- name: task_settle_lock
 -- Before the end, other than by success, of tasks that have dependents or
@@ -125,8 +118,7 @@ with recursive k as materialized (
     from k join tasks t on t.id = k.id
     where (select count(*) from r) >= 0
       and t.attempt = k.attempt and t.dependents = k.dependents
-      and case when k.worker_id is null then t.state <> 'running'
-          else t.state = 'running' and t.worker_id = k.worker_id end
+      and t.worker_id is not distinct from k.worker_id
     order by t.id for update of t
 ), down (id) as (
     select d.child_id
@@ -149,11 +141,11 @@ with recursive k as materialized (
           from l
           join r on r.id = l.run_id and r.on_failure = 'fail_fast'
           join tasks t on t.run_id = r.id
-          where l.state = 'failed' and t.state <> 'running'
+          where l.state = 'failed' and t.worker_id is null
             and not t.run_on_failure and t.id not in (select id from down)
           group by t.id) d
     join tasks t on t.id = d.id
-    where t.state <> 'running' and t.id not in (select id from l)
+    where t.worker_id is null and t.id not in (select id from l)
     order by t.id for update of t
 ), gone as (
     delete from tasks t
@@ -165,7 +157,7 @@ with recursive k as materialized (
               e.error as end_error, e.cost as end_cost
 ), moved as (
     insert into task_history (id, owner_id, turn, run_at, created_at,
-        updated_at, version, event_seq, rank, cost_nano_usd, timeout_ms,
+        updated_at, version, event_seq, started_seq, rank, cost_nano_usd, timeout_ms,
         backoff_ms, deps_left, dependents, priority, attempt, attempt_base,
         max_attempts, remote, templated, run_on_failure, cancel_requested,
         state, kind, title, description, labels, input, project_id, run_id,
@@ -173,7 +165,7 @@ with recursive k as materialized (
         unique_key, limit_key, progress, progress_message, counters, result,
         error)
     select id, owner_id, turn, run_at, created_at,
-        now(), version + 1, event_seq + 1, rank, cost_nano_usd + end_cost,
+        now(), version + 1, event_seq + 1, started_seq, rank, cost_nano_usd + end_cost,
         timeout_ms, backoff_ms, deps_left, dependents, priority, attempt,
         attempt_base, max_attempts, remote, templated, run_on_failure,
         cancel_requested, end_state, kind, title, description, labels, input,
@@ -189,7 +181,7 @@ with recursive k as materialized (
                then end_error->>'code' else end_state end,
            worker_id, started_at, end_error
     from gone
-    where state = 'running' and end_state <> 'succeeded'
+    where worker_id is not null and end_state <> 'succeeded'
 ), parents as materialized (
     select d.child_id as id, count(*)::integer as n
     from gone g
@@ -218,14 +210,20 @@ with recursive k as materialized (
           from waiting) w
     where t.id = w.id
     returning t.id, t.owner_id, t.kind, t.state, t.deps_left, t.event_seq,
-              t.limit_key, t.remote
+              t.limit_key, t.remote, t.turn
+), queued as (
+    insert into task_ready (lane, turn, id)
+    select task_lane(remote, owner_id, kind), turn, id
+    from freed where state = 'ready' and deps_left = 0 and limit_key is null
+    on conflict do nothing
 ), stopped as (
     update tasks t
     set cancel_requested = true, updated_at = now(), version = t.version + 1
     from (select distinct r.id
           from l join r on r.id = l.run_id and r.on_failure = 'fail_fast'
           where l.state = 'failed') f
-    where t.run_id = f.id and t.state = 'running' and not t.cancel_requested
+    where t.run_id = f.id and t.worker_id is not null
+      and not t.cancel_requested
       and not t.run_on_failure and t.id not in (select id from l)
     returning t.id, t.worker_id
 ), rolled as (
@@ -252,10 +250,6 @@ with recursive k as materialized (
     returning r.*
 ), event as (
     insert into events (channel, "offset", type, data)
-    select 'task:' || id::text, event_seq + 1, 'task.' || end_state,
-           jsonb_build_object('state', end_state, 'attempt', attempt)
-    from gone where $10
-    union all
     select 'task:' || id::text, event_seq, 'task.' || state,
            jsonb_build_object('state', state)
     from freed where $10 and deps_left = 0 and state <> 'paused'
@@ -265,22 +259,24 @@ with recursive k as materialized (
            jsonb_build_object('state', state, 'total', total_n,
                'left', left_n, 'succeeded', succeeded_n, 'failed', failed_n,
                'cancelled', cancelled_n, 'skipped', skipped_n)
-    from rolled
+    from rolled where $10
     returning channel, "offset", type, data, created_at
 )
 select 'end' as what, id, owner_id, kind, limit_key, false as remote,
+       end_state as state, attempt, event_seq + 1 as seq,
        null::varchar as _channel, null::bigint as _offset,
        null::varchar as _event, null::jsonb as _event_data,
        null::timestamptz as _event_time
 from gone
 union all
 select 'free', id, owner_id, kind, limit_key, remote, null, null, null, null,
-       null
-from freed where state = 'ready'
+       null, null, null, null
+from freed where state = 'ready' and deps_left = 0
 union all
-select 'stop', id, worker_id, null, null, false, null, null, null, null, null
+select 'stop', id, worker_id, null, null, false, null, null, null, null, null,
+       null, null, null
 from stopped
 union all
-select 'event', null, null, null, null, false, channel, "offset", type, data,
-       created_at
+select 'event', null, null, null, null, false, null, null, null, channel,
+       "offset", type, data, created_at
 from event

@@ -3,6 +3,10 @@
 begin;
 
 drop view :"cell".all_tasks;
+drop view :"cell".running_tasks;
+drop view :"cell".ready_tasks;
+drop table :"cell".task_claims;
+drop table :"cell".task_ready;
 drop table :"cell".task_limits;
 drop table :"cell".task_workers;
 drop table :"cell".task_attempts;
@@ -10,6 +14,8 @@ drop table :"cell".task_dependencies;
 drop table :"cell".task_history;
 drop table :"cell".tasks;
 drop function :"cell".task_transition_refused();
+drop function :"cell".task_state(text, uuid);
+drop function :"cell".task_lane(boolean, uuid, text);
 drop domain :"cell".task_outcome;
 drop domain :"cell".task_count;
 drop domain :"cell".task_amount;

@@ -77,7 +77,7 @@ event_data(arena_t *arena, const new_task_t *task)
     buf_t out;
 
     buf_init(&out, arena, 64 + task->kind.len);
-    buf_printf(&out, "{\"state\":\"%s\",\"kind\":", task_first_state(task));
+    buf_puts(&out, "{\"kind\":");
     json_put_string(&out, task->kind);
     buf_putc(&out, '}');
     return buf_slice(&out);
@@ -163,8 +163,26 @@ is_plain(const new_task_t *task)
         && task->deps_left == 0 && task->dependents == 0 && !task->templated;
 }
 
+/* The queue of claims that it is in from the first (task_lane in
+ * sql/deploy/tasks.sql); "" when it cannot be claimed yet. */
+static slice_t
+lane_of(arena_t *arena, const new_task_t *task)
+{
+    char owner[UUID_TEXT];
+
+    if (*task_first_state(task) != 'r' || task->limit_key.data != NULL) {
+        return SLICE("");
+    }
+    if (!is_remote(task->kind)) {
+        return task->kind;
+    }
+    uuid_format(&task->owner, owner);
+    return slice_of(arena_printf(arena, "%.*s:%.*s", UUID_TEXT, owner,
+        (int) task->kind.len, task->kind.data));
+}
+
 static void
-insert_one(request_t *rq, const new_task_t *task, slice_t event)
+insert_one(request_t *rq, const new_task_t *task)
 {
     db_rows(rq, Q_TASK_CREATE, value_uuid(task->id), value_uuid(task->owner),
         value_time(task_id_time(&task->id)), value_text(task->kind),
@@ -176,8 +194,7 @@ insert_one(request_t *rq, const new_task_t *task, slice_t event)
         optional_uuid(&task->project), optional_uuid(&task->parent),
         task->deadline_at == 0 ? value_null() : value_time(task->deadline_at),
         optional_int(task->timeout_ms), value_int(task->backoff_ms),
-        value_int(task->max_attempts), value_bool(event.data != NULL),
-        event.data != NULL ? value_json(event) : value_null(),
+        value_int(task->max_attempts), value_text(lane_of(rq->arena, task)),
         value_bool(task->run_on_failure));
 }
 
@@ -271,7 +288,7 @@ typedef struct {
     size_t count;
     hive_uuid_t *ids, *owners;
     int64_t *created_at, *turns, *run_at, *priorities, *remote;
-    slice_t *kinds, *states, *titles, *inputs, *more, *events;
+    slice_t *kinds, *states, *titles, *inputs, *more, *lanes;
 } columns_t;
 
 static columns_t
@@ -291,7 +308,7 @@ columns_new(arena_t *arena, size_t count)
     c.titles = c.states + count;
     c.inputs = c.titles + count;
     c.more = c.inputs + count;
-    c.events = c.more + count;
+    c.lanes = c.more + count;
     return c;
 }
 
@@ -316,6 +333,7 @@ columns_fill(arena_t *arena, columns_t *c, const new_task_t *tasks)
         c->titles[i] = task->title.data != NULL ? task->title : SLICE("");
         c->inputs[i] = input_of(task);
         c->more[i] = more_of(arena, task);
+        c->lanes[i] = lane_of(arena, task);
         mixed |= c->more[i].data != NULL;
     }
     for (size_t i = 0; mixed && i < c->count; i++) {
@@ -385,15 +403,6 @@ columns_values(const columns_t *c, value_t values[13])
     values[12] = value_jsons(c->more, c->more[0].data != NULL ? n : 1);
 }
 
-static value_t
-event_values(const slice_t *events, size_t count)
-{
-    static const slice_t none[] = { { "{}", 2 } };
-
-    return events != NULL ? shrink_slices(value_jsons, events, count)
-                          : value_jsons(none, 1);
-}
-
 static void
 edge_values(arena_t *arena, const new_task_t *tasks, const edge_t *edges,
     size_t count, value_t values[4])
@@ -420,32 +429,28 @@ edge_values(arena_t *arena, const new_task_t *tasks, const edge_t *edges,
 
 static void
 insert_many(request_t *rq, const new_task_t *tasks, size_t count,
-    const edge_t *edges, size_t nedges, const slice_t *events)
+    const edge_t *edges, size_t nedges)
 {
     columns_t c = columns_new(rq->arena, count);
-    value_t values[19];
+    value_t values[18];
 
     columns_fill(rq->arena, &c, tasks);
     columns_values(&c, values);
     edge_values(rq->arena, tasks, edges, nedges, values + 13);
-    values[17] = value_bool(events != NULL);
-    values[18] = event_values(events, count);
-    db_expect_rows(rq, db_exec_values(rq, Q_TASKS_ENQUEUE, values, 19));
+    values[17] = shrink_slices(value_texts, c.lanes, count);
+    db_expect_rows(rq, db_exec_values(rq, Q_TASKS_ENQUEUE, values, 18));
 }
 
 const db_result_t *
-enqueue_insert_unique(request_t *rq, const new_task_t *tasks, size_t count,
-    const slice_t *events)
+enqueue_insert_unique(request_t *rq, const new_task_t *tasks, size_t count)
 {
     columns_t c = columns_new(rq->arena, count);
-    value_t values[15];
+    value_t values[13];
 
     columns_fill(rq->arena, &c, tasks);
     columns_values(&c, values);
-    values[13] = value_bool(events != NULL);
-    values[14] = event_values(events, count);
     return db_expect_rows(rq,
-        db_exec_values(rq, Q_TASKS_ENQUEUE_UNIQUE, values, 15));
+        db_exec_values(rq, Q_TASKS_ENQUEUE_UNIQUE, values, 13));
 }
 
 /* ---- limits ---- */
@@ -526,8 +531,6 @@ events_of(request_t *rq, const new_task_t *tasks, size_t count)
     events = arena_alloc(rq->arena, count * sizeof(*events));
     for (size_t i = 0; i < count; i++) {
         events[i] = i > 0 && slice_equal(tasks[i].kind, tasks[i - 1].kind)
-                && *task_first_state(&tasks[i])
-                    == *task_first_state(&tasks[i - 1])
             ? events[i - 1] : event_data(rq->arena, &tasks[i]);
     }
     return events;
@@ -560,11 +563,11 @@ tasks_enqueue(request_t *rq, new_task_t *tasks, size_t count,
     }
     if (unique) {
         assert(nedges == 0);
-        enqueue_unique(rq, tasks, count, events);
+        enqueue_unique(rq, tasks, count);
     } else if (count == 1 && is_plain(&tasks[0])) {
-        insert_one(rq, &tasks[0], events != NULL ? events[0] : SLICE_NONE);
+        insert_one(rq, &tasks[0]);
     } else {
-        insert_many(rq, tasks, count, edges, nedges, events);
+        insert_many(rq, tasks, count, edges, nedges);
     }
     announce(rq, tasks, count, events);
     note_added(tasks, count);

@@ -16,7 +16,6 @@
 
 typedef struct {
     new_task_t *tasks;
-    const slice_t *events;
     size_t count;
     size_t *leader;      /* of each: the first with its key */
     size_t *pending;     /* leaders that have no outcome yet */
@@ -91,18 +90,13 @@ insert_pending(request_t *rq, unique_t *unique)
 {
     size_t n = unique->npending, left = 0, made = 0;
     new_task_t *tasks = arena_alloc(rq->arena, n * sizeof(*tasks));
-    slice_t *events = arena_alloc(rq->arena, n * sizeof(*events));
     const db_result_t *result;
     hive_uuid_t *ids;
 
     for (size_t i = 0; i < n; i++) {
         tasks[i] = unique->tasks[unique->pending[i]];
-        if (unique->events != NULL) {
-            events[i] = unique->events[unique->pending[i]];
-        }
     }
-    result = enqueue_insert_unique(rq, tasks, n,
-        unique->events != NULL ? events : NULL);
+    result = enqueue_insert_unique(rq, tasks, n);
     ids = arena_alloc(rq->arena, ((size_t) result->nrows + 1) * sizeof(*ids));
     for (int i = 0; i < result->nrows; i++) {
         db_row_t row = db_row_at(result, i);
@@ -242,10 +236,9 @@ run(request_t *rq, void *arg)
 }
 
 void
-enqueue_unique(request_t *rq, new_task_t *tasks, size_t count,
-    const slice_t *events)
+enqueue_unique(request_t *rq, new_task_t *tasks, size_t count)
 {
-    unique_t unique = { .tasks = tasks, .events = events, .count = count,
+    unique_t unique = { .tasks = tasks, .count = count,
         .leader = arena_alloc(rq->arena, 2 * count * sizeof(size_t)) };
 
     unique.pending = unique.leader + count;

@@ -6,12 +6,11 @@
 #include "task.h"
 
 /* Stores tasks of which some have unique keys, and says of each what came of
- * it. `events`: the data of their events, or NULL. */
-void enqueue_unique(request_t *rq, new_task_t *tasks, size_t count,
-    const slice_t *events);
+ * it. */
+void enqueue_unique(request_t *rq, new_task_t *tasks, size_t count);
 
 /* Inserts those whose key is free; the ids of those made. (enqueue.c) */
 const db_result_t *enqueue_insert_unique(request_t *rq,
-    const new_task_t *tasks, size_t count, const slice_t *events);
+    const new_task_t *tasks, size_t count);
 
 #endif
