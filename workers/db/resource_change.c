@@ -29,6 +29,16 @@ compose_result(buf_t *text)
         " from changed c, event e");
 }
 
+/* The columns of `changed`, which has what is shown under their names. */
+static void
+compose_changed(const resource_t *resource, buf_t *text)
+{
+    for (size_t i = 0; i < resource->ncolumns; i++) {
+        buf_printf(text, "%sc.%s", i > 0 ? ", " : "",
+            resource->columns[i].name);
+    }
+}
+
 static void
 compose_guard(const resource_t *resource, buf_t *text)
 {
@@ -56,7 +66,7 @@ create_compose(const resource_t *resource, const assignment_t *assignments,
     columns_compose(resource, "t", 0, text);
     buf_puts(text, ", t.event_seq");
     compose_event(resource, "created", text);
-    columns_compose(resource, "c", 0, text);
+    compose_changed(resource, text);
     buf_puts(text, ", ");
     compose_result(text);
 }
@@ -78,7 +88,7 @@ update_compose(const resource_t *resource, const assignment_t *assignments,
     columns_compose(resource, "t", 0, text);
     buf_puts(text, ", t.event_seq");
     compose_event(resource, "updated", text);
-    columns_compose(resource, "c", 0, text);
+    compose_changed(resource, text);
     buf_puts(text, ", ");
     compose_result(text);
 }
