@@ -38,14 +38,14 @@ with recursive down (id) as (
     union
     select d.child_id from down
     join task_dependencies d on d.parent_id = down.id
-), some as materialized (
+), reached as materialized (
     select id from down limit $3::bigint
 ), locked as materialized (
-    select t.id from tasks t where t.id in (select id from some)
+    select t.id from tasks t where t.id in (select id from reached)
     order by t.id for update
 )
-select (select count(*) from some) as n, (select count(*) from locked) as m,
-       $2::uuid in (select id from some) as cycle
+select (select count(*) from reached) as n, (select count(*) from locked) as m,
+       $2::uuid in (select id from reached) as cycle
 
 -- name: dependency_raise
 -- Moves task $1 and all that waits for it, which is locked, up by $2 ranks, and

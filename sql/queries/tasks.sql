@@ -279,10 +279,14 @@ order by attempt
 limit $4::bigint
 
 -- name: task_events (read)
--- Up to $4 events of task $2, which is theirs, after offset $3.
+-- Up to $4 events of task $2 after offset $3.
 select e."offset", e.type, e.data, e.created_at
 from events e
 where e.channel = 'task:' || $2::uuid::text and e."offset" > $3::bigint
+  and (exists (select from tasks t
+           where t.id = $2::uuid and t.owner_id = $1::uuid)
+       or exists (select from task_history h
+           where h.id = $2::uuid and h.owner_id = $1::uuid))
 order by e."offset"
 limit $4::bigint
 
