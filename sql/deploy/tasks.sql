@@ -148,10 +148,11 @@ create function :"cell".task_lane(remote boolean, owner_id uuid, kind text)
 returns text language sql immutable parallel safe
 return case when remote then owner_id::text || ':' || kind else kind end;
 
--- The state as people see it.
+-- The state as people see it (of finished ones too, which keep their worker).
 create function :"cell".task_state(state text, worker_id uuid)
 returns text language sql immutable parallel safe
-return case when worker_id is null then state else 'running' end;
+return case when state = 'ready' and worker_id is not null then 'running'
+    else state end;
 
 -- What a claim took, by whom: how to find what somebody runs. A row goes when
 -- none of its tasks is run by that one any more.

@@ -18,7 +18,8 @@ where t.id = k.id
 
 -- name: dependency_lock
 -- Locks those of tasks $2 of $1 that are not finished.
-select t.id, t.state, t.rank, t.run_on_failure
+select t.id, task_state(t.state, t.worker_id) as state, t.rank,
+       t.run_on_failure
 from tasks t
 where t.owner_id = $1::uuid and t.id = any($2::uuid[])
 order by t.id
@@ -80,7 +81,9 @@ with edge as (
     update tasks t set dependents = t.dependents + 1
     where t.id = $1::uuid and $5::boolean
 ), was as materialized (
-    select t.id, t.limit_key, t.limit_slot from tasks t where t.id = $2::uuid
+    select t.id, t.owner_id, t.kind, t.remote, t.turn, t.state, t.limit_key,
+           t.limit_slot
+    from tasks t where t.id = $2::uuid
 ), child as (
     update tasks t
     set deps_left = t.deps_left + 1,
@@ -89,6 +92,11 @@ with edge as (
         event_seq = t.event_seq + 1, updated_at = now()
     where t.id = $2::uuid and $5::boolean
     returning t.id, t.state, t.event_seq
+), unqueued as (
+    delete from task_ready q
+    using was w join child c on c.id = w.id
+    where w.state = 'ready' and q.turn = w.turn and q.id = w.id
+      and q.lane = task_lane(w.remote, w.owner_id, w.kind)
 ), event as (
     insert into events (channel, "offset", type, data)
     select 'task:' || id::text, event_seq, 'task.updated',
@@ -124,7 +132,13 @@ with edge as (
     from edge
     where t.id = edge.child_id and $3::boolean
       and t.state in ('blocked', 'paused')
-    returning t.id, t.state, t.kind, t.limit_key, t.event_seq
+    returning t.id, t.owner_id, t.state, t.kind, t.limit_key, t.event_seq,
+              t.turn, t.remote
+), queued as (
+    insert into task_ready (lane, turn, id)
+    select task_lane(remote, owner_id, kind), turn, id
+    from child where state = 'ready' and limit_key is null
+    on conflict do nothing
 ), event as (
     insert into events (channel, "offset", type, data)
     select 'task:' || id::text, event_seq,
@@ -147,10 +161,11 @@ from (select d.parent_id from task_dependencies d
       where d.child_id = $2::uuid and d.parent_id > $3::uuid
       order by d.parent_id limit $4::bigint) d
 cross join lateral (
-    select t.kind, t.title, t.state::text from tasks t
+    select t.kind, t.title, task_state(t.state, t.worker_id) as state
+    from tasks t
     where t.id = d.parent_id and t.owner_id = $1::uuid
     union all
-    select h.kind, h.title, h.state::text from task_history h
+    select h.kind, h.title, h.state from task_history h
     where h.id = d.parent_id and h.owner_id = $1::uuid) p
 order by d.parent_id
 
@@ -161,9 +176,10 @@ from (select d.child_id from task_dependencies d
       where d.parent_id = $2::uuid and d.child_id > $3::uuid
       order by d.child_id limit $4::bigint) d
 cross join lateral (
-    select t.kind, t.title, t.state::text from tasks t
+    select t.kind, t.title, task_state(t.state, t.worker_id) as state
+    from tasks t
     where t.id = d.child_id and t.owner_id = $1::uuid
     union all
-    select h.kind, h.title, h.state::text from task_history h
+    select h.kind, h.title, h.state from task_history h
     where h.id = d.child_id and h.owner_id = $1::uuid) c
 order by d.child_id

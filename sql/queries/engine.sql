@@ -44,30 +44,30 @@ where id = $1::uuid and dead_at is null
 
 -- name: engine_claim
 -- Takes up to $2 tasks of kind $1, in order of turns from $3 up, for worker
--- $4, which must be alive, as claim $5.
+-- $4, which must be alive, as claim $5. What somebody else has locked is passed
+-- over; what is not updated (its row changed just now) stays in the queue.
 with c as materialized (
-    select q.ctid from task_ready q
+    select q.ctid as place, t.ctid as row, t.id
+    from task_ready q join tasks t on t.id = q.id
     where q.lane = $1::varchar and q.turn >= $3::bigint
+      and t.state = 'ready' and t.worker_id is null and t.attempt < 32767
       and exists (select from task_workers w
                   where w.id = $4::uuid and w.dead_at is null)
     order by q.turn, q.id
     limit $2::integer
-    for update of q skip locked
-), q as (
-    delete from task_ready q where q.ctid = any (array(select c.ctid from c))
-    returning q.id, q.turn
+    for update of t skip locked
 ), u as (
     update tasks t
     set attempt = t.attempt + 1, worker_id = $4::uuid, started_at = now(),
         updated_at = now(), version = t.version + 1,
         event_seq = t.event_seq + 1, started_seq = t.event_seq + 1
-    from q
-    where t.id = q.id and t.state = 'ready' and t.worker_id is null
-      and t.turn = q.turn and not t.remote and t.attempt < 32767
-      and (t.limit_key is null or t.limit_slot)
+    where t.ctid = any (array(select c.row from c))
     returning t.id, t.owner_id, t.attempt, t.dependents, t.turn, t.run_id,
               t.run_at, t.deadline_at, t.timeout_ms, t.templated, t.input,
               t.event_seq, t.rank > 0 as freed
+), taken as (
+    delete from task_ready q
+    where q.ctid = any (array(select c.place from c join u on u.id = c.id))
 ), claim as (
     insert into task_claims (id, worker_id, ids)
     select $5::uuid, $4::uuid, array_agg(id) from u having count(*) > 0
@@ -100,7 +100,7 @@ with k as materialized (
 ), l as materialized (
     select t.id, k.outcome, k.error, k.cost, k.kept, t.attempt, t.worker_id,
            t.started_at,
-           t.event_seq, t.started_seq,
+           t.started_seq,
            case when t.cancel_requested then 'cancelled'
                when k.outcome = 'paused' or t.pause_requested then 'paused'
                when k.kept then 'ready'

@@ -55,7 +55,8 @@ for update
 -- name: retry_parents
 -- What tasks $1 wait for: `state` null when it is not known any more.
 select d.child_id, d.parent_id, coalesce(
-    (select t.state::text from tasks t where t.id = d.parent_id),
+    (select task_state(t.state, t.worker_id) from tasks t
+     where t.id = d.parent_id),
     (select h.state::text from task_history h where h.id = d.parent_id))
     as state
 from unnest($1::uuid[]) k (id)
@@ -94,18 +95,24 @@ with k as materialized (
         step, case when deadline_at > now() then deadline_at end, unique_key,
         limit_key
     from moved
-    returning id, kind, limit_key, state, event_seq
+    returning id, owner_id, kind, limit_key, state, event_seq, turn, remote
+), queued as (
+    insert into task_ready (lane, turn, id)
+    select task_lane(remote, owner_id, kind), turn, id
+    from back where state = 'ready' and limit_key is null
+    on conflict do nothing
 ), told as (
     update tasks t set dependents = t.dependents + 1
     where t.id in (select d.parent_id from k
                    join task_dependencies d on d.child_id = k.id)
 ), waiting as materialized (
-    select t.id, w.n, t.limit_key, t.limit_slot
+    select t.id, w.n, t.limit_key, t.limit_slot, t.state, t.turn,
+           task_lane(t.remote, t.owner_id, t.kind) as lane
     from (select d.child_id as id, count(*)::integer as n
           from k join task_dependencies d on d.parent_id = k.id
           group by d.child_id) w
     join tasks t on t.id = w.id
-    where t.state <> 'running'
+    where t.worker_id is null
 ), raised as (
     update tasks t
     set deps_left = t.deps_left + w.n,
@@ -114,9 +121,15 @@ with k as materialized (
         limit_slot = false, version = t.version + 1, updated_at = now()
     from waiting w
     where t.id = w.id
+), unqueued as (
+    delete from task_ready q
+    using waiting w
+    where w.state = 'ready' and q.lane = w.lane and q.turn = w.turn
+      and q.id = w.id
 ), served as (
     delete from task_dependencies d using k, tasks t
-    where d.parent_id = k.id and t.id = d.child_id and t.state = 'running'
+    where d.parent_id = k.id and t.id = d.child_id
+      and t.worker_id is not null
 ), rolled as (
     update runs r
     set state = 'running', finished_at = null, cancel_requested = false,
@@ -131,6 +144,16 @@ with k as materialized (
           from moved where run_id is not null group by run_id) m
     where r.id = m.run_id
     returning r.*
+), told_before as (
+    insert into events (channel, "offset", type, data, created_at)
+    select 'task:' || id::text, started_seq, 'task.running',
+           jsonb_build_object('state', 'running', 'attempt', attempt),
+           started_at
+    from moved where $5::boolean and started_seq is not null
+    union all
+    select 'task:' || id::text, event_seq, 'task.' || state,
+           jsonb_build_object('state', state, 'attempt', attempt), finished_at
+    from moved where $5
 ), event as (
     insert into events (channel, "offset", type, data)
     select 'task:' || id::text, event_seq, 'task.retrying',

@@ -13,22 +13,14 @@ where exists (select from task_ready q
 -- Takes up to $3 tasks of kind $2 of owner $1, in order of turns, under lease
 -- $4 for $5 ms; $6: whether to append events.
 with c as materialized (
-    select q.ctid from task_ready q
+    select q.ctid as place, t.id, t.updated_at
+    from task_ready q join tasks t on t.id = q.id
     where q.lane = task_lane(true, $1::uuid, $2::varchar)
+      and t.state = 'ready' and t.worker_id is null and t.attempt < 32767
+      and (t.deadline_at is null or t.deadline_at > now())
     order by q.turn, q.id
     limit $3::integer
-    for update of q skip locked
-), q as (
-    delete from task_ready q where q.ctid = any (array(select c.ctid from c))
-    returning q.id, q.turn
-), l as materialized (
-    select t.id, t.updated_at
-    from q join tasks t on t.id = q.id
-    where t.state = 'ready' and t.worker_id is null and t.turn = q.turn
-      and t.remote and (t.limit_key is null or t.limit_slot)
-      and t.attempt < 32767
-      and (t.deadline_at is null or t.deadline_at > now())
-    order by t.id for update of t
+    for update of t skip locked
 ), u as (
     update tasks t
     set attempt = t.attempt + 1, worker_id = $4::uuid,
@@ -36,10 +28,13 @@ with c as materialized (
             now() + nullif(t.timeout_ms, 0) * interval '1 ms', t.deadline_at),
         started_at = now(), updated_at = now(), version = t.version + 1,
         event_seq = t.event_seq + 1, started_seq = t.event_seq + 1
-    from l
-    where t.id = l.id
-    returning t.*, (extract(epoch from now() - l.updated_at)
+    from c
+    where t.id = c.id
+    returning t.*, (extract(epoch from now() - c.updated_at)
                     * 1000000)::bigint as waited
+), taken as (
+    delete from task_ready q
+    where q.ctid = any (array(select c.place from c join u on u.id = c.id))
 ), claim as (
     insert into task_claims (id, worker_id, ids)
     select $4::uuid, $4::uuid, array_agg(id) from u having count(*) > 0

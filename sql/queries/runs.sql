@@ -95,7 +95,8 @@ where id = $1::uuid and not cancel_requested
 
 -- name: run_tasks_lock
 -- The unfinished tasks of run $1, which is locked.
-select t.id, t.state, t.attempt, t.dependents, t.rank
+select t.id, task_state(t.state, t.worker_id) as state, t.attempt,
+       t.dependents, t.rank
 from tasks t
 where t.run_id = $1::uuid
 order by t.id
@@ -106,7 +107,8 @@ for update
 -- runs them.
 update tasks t
 set cancel_requested = true, version = t.version + 1, updated_at = now()
-where t.run_id = $1::uuid and t.state = 'running' and not t.cancel_requested
+where t.run_id = $1::uuid and t.worker_id is not null
+  and not t.cancel_requested
 returning t.id, t.worker_id
 
 -- name: run_retry
@@ -156,7 +158,12 @@ with moved as materialized (
         case when m.deadline_at > now() then m.deadline_at end,
         m.unique_key, m.limit_key
     from moved m left join waiting w on w.id = m.id
-    returning id, owner_id, kind, limit_key, state, event_seq
+    returning id, owner_id, kind, limit_key, state, event_seq, turn, remote
+), queued as (
+    insert into task_ready (lane, turn, id)
+    select task_lane(remote, owner_id, kind), turn, id
+    from back where state = 'ready' and limit_key is null
+    on conflict do nothing
 ), r as (
     update runs r
     set state = 'running', cancel_requested = false, finished_at = null,
@@ -171,6 +178,16 @@ with moved as materialized (
           from moved) c
     where r.id = $1::uuid and c.n > 0
     returning r.*
+), told_before as (
+    insert into events (channel, "offset", type, data, created_at)
+    select 'task:' || id::text, started_seq, 'task.running',
+           jsonb_build_object('state', 'running', 'attempt', attempt),
+           started_at
+    from moved where $3::boolean and started_seq is not null
+    union all
+    select 'task:' || id::text, event_seq, 'task.' || state,
+           jsonb_build_object('state', state, 'attempt', attempt), finished_at
+    from moved where $3
 ), event as (
     insert into events (channel, "offset", type, data)
     select 'task:' || id::text, event_seq, 'task.ready',
@@ -206,7 +223,7 @@ for update
 select t.id, t.owner_id, t.project_id, t.run_id, t.rank, t.priority,
        t.cancel_requested
 from tasks t
-where t.id = $1::uuid and t.state = 'running'
+where t.id = $1::uuid and t.worker_id is not null
   and ($2::uuid is null or t.worker_id = $2::uuid)
   and ($3::smallint is null or t.attempt = $3::smallint)
   and ($4::uuid is null or t.owner_id = $4::uuid)

@@ -173,6 +173,12 @@ with recursive k as materialized (
         started_at, now(), unique_key, limit_key, progress, progress_message,
         counters, end_result, coalesce(end_error, error)
     from gone
+), unqueued as (
+    delete from task_ready q
+    using gone g
+    where g.state = 'ready' and g.worker_id is null
+      and q.lane = task_lane(g.remote, g.owner_id, g.kind)
+      and q.turn = g.turn and q.id = g.id
 ), attempts as (
     insert into task_attempts (task_id, attempt, outcome, worker_id,
         started_at, error)

@@ -9,7 +9,7 @@ order by p.id
 
 -- name: tasks_lock
 -- Locks those of tasks $2 that are not finished.
-select t.id, t.state, t.rank
+select t.id, task_state(t.state, t.worker_id) as state, t.rank
 from tasks t
 where t.owner_id = $1::uuid and t.id = any($2::uuid[])
 order by t.id
@@ -33,8 +33,8 @@ select t.kind from tasks t where t.id = $2::uuid and t.owner_id = $1::uuid
 -- stays. No row: absent, not theirs, or finished; `_event` null: not changed,
 -- and `fresh` and `state` say why.
 with l as materialized (
-    select t.id, t.state, t.limit_key, t.limit_slot, t.version,
-           $3::text[] is null or t.version::text = any($3::text[]) as fresh
+    select t.id, task_state(t.state, t.worker_id) as state, t.limit_key,
+           t.limit_slot, t.turn, t.version, $3::text[] is null or t.version::text = any($3::text[]) as fresh
     from tasks t
     where t.id = $2::uuid and t.owner_id = $1::uuid
     for update
@@ -68,7 +68,8 @@ with l as materialized (
             else t.limit_key end,
         limit_slot = t.limit_slot and not n.p ? 'limit_key'
             and n.new_state in ('ready', 'running'),
-        state = n.new_state,
+        state = case n.new_state when 'running' then 'ready'
+            else n.new_state end,
         turn = case when n.new_state = 'ready'
                 and (n.state <> 'ready' or n.p ? 'priority')
             then $5::bigint else t.turn end,
@@ -76,8 +77,23 @@ with l as materialized (
         updated_at = now()
     from n
     where t.id = n.id
-    returning t.id, t.state, t.kind, t.limit_key, t.limit_slot, t.version,
-              t.event_seq
+    returning t.id, t.owner_id, n.new_state as state, t.kind, t.limit_key,
+              t.limit_slot, t.version, t.event_seq, t.turn, t.remote,
+              n.state = 'ready' and (n.limit_key is null or n.limit_slot)
+                  as was_queued, n.turn as old_turn,
+              n.new_state = 'ready' and (t.limit_key is null or t.limit_slot)
+                  as is_queued
+), unqueued as (
+    delete from task_ready q
+    using changed c
+    where c.was_queued and (not c.is_queued or c.turn <> c.old_turn)
+      and q.lane = task_lane(c.remote, c.owner_id, c.kind)
+      and q.turn = c.old_turn and q.id = c.id
+), queued as (
+    insert into task_ready (lane, turn, id)
+    select task_lane(remote, owner_id, kind), turn, id
+    from changed
+    where is_queued and (not was_queued or turn <> old_turn)
 ), event as (
     insert into events (channel, "offset", type, data)
     select 'task:' || c.id::text, c.event_seq, 'task.updated',
@@ -95,8 +111,8 @@ from l left join changed c on true left join event e on true
 -- name: tasks_look (read)
 -- What those of tasks $2 are doing that are not finished. `run_open`: they
 -- belong to a run that has not ended.
-select t.id, t.state, t.kind, t.priority, t.attempt, t.dependents, t.run_id,
-       t.version, exists (select from runs r
+select t.id, task_state(t.state, t.worker_id) as state, t.kind, t.priority,
+       t.attempt, t.dependents, t.run_id, t.version, exists (select from runs r
            where r.id = t.run_id and r.state = 'running') as run_open
 from tasks t
 where t.owner_id = $1::uuid and t.id = any($2::uuid[])
@@ -107,7 +123,7 @@ with l as materialized (
     select t.id, t.cancel_requested
     from tasks t
     where t.owner_id = $1::uuid and t.id = any($2::uuid[])
-      and t.state = 'running'
+      and t.worker_id is not null
     order by t.id
     for update
 ), changed as (
@@ -121,14 +137,14 @@ select t.id, t.worker_id from l join tasks t on t.id = l.id
 -- Pauses unfinished task $2: at once, or, when it runs, by asking for it. $3:
 -- whether to append the event. No row: absent, not theirs, or finished.
 with l as materialized (
-    select t.id, t.state, t.worker_id, t.limit_key, t.limit_slot,
-           t.pause_requested
+    select t.id, task_state(t.state, t.worker_id) as state, t.worker_id,
+           t.limit_key, t.limit_slot, t.pause_requested
     from tasks t
     where t.id = $2::uuid and t.owner_id = $1::uuid
     for update
 ), changed as (
     update tasks t
-    set state = case when l.state = 'running' then 'running'
+    set state = case when l.state = 'running' then 'ready'
             else 'paused' end,
         pause_requested = l.state = 'running',
         limit_slot = t.limit_slot and l.state = 'running',
@@ -136,7 +152,13 @@ with l as materialized (
         event_seq = t.event_seq + (l.state <> 'running')::integer
     from l
     where t.id = l.id and l.state <> 'paused' and not l.pause_requested
-    returning t.id, t.state, t.event_seq
+    returning t.id, t.owner_id, t.kind, t.state, t.event_seq, t.turn,
+              t.remote, l.state = 'ready' as was_queued
+), unqueued as (
+    delete from task_ready q
+    using changed c
+    where c.was_queued and q.lane = task_lane(c.remote, c.owner_id, c.kind)
+      and q.turn = c.turn and q.id = c.id
 ), event as (
     insert into events (channel, "offset", type, data)
     select 'task:' || id::text, event_seq, 'task.paused',
@@ -168,7 +190,13 @@ with l as materialized (
         updated_at = now()
     from l
     where t.id = l.id and l.state = 'paused'
-    returning t.id, t.state, t.kind, t.limit_key, t.event_seq
+    returning t.id, t.owner_id, t.state, t.kind, t.limit_key, t.event_seq,
+              t.turn, t.remote
+), queued as (
+    insert into task_ready (lane, turn, id)
+    select task_lane(remote, owner_id, kind), turn, id
+    from changed where state = 'ready' and limit_key is null
+    on conflict do nothing
 ), event as (
     insert into events (channel, "offset", type, data)
     select 'task:' || id::text, event_seq, 'task.resumed',
@@ -197,7 +225,13 @@ with l as materialized (
         updated_at = now()
     from l
     where t.id = l.id and l.state = 'scheduled'
-    returning t.id, t.state, t.kind, t.limit_key, t.event_seq
+    returning t.id, t.owner_id, t.state, t.kind, t.limit_key, t.event_seq,
+              t.turn, t.remote
+), queued as (
+    insert into task_ready (lane, turn, id)
+    select task_lane(remote, owner_id, kind), turn, id
+    from changed where state = 'ready' and limit_key is null
+    on conflict do nothing
 ), event as (
     insert into events (channel, "offset", type, data)
     select 'task:' || id::text, event_seq, 'task.ready',
@@ -268,7 +302,7 @@ where a.task_id = $2::uuid and a.attempt > $3::bigint
 union all
 select t.attempt, 'running', t.started_at, null, null
 from tasks t
-where t.id = $2::uuid and t.owner_id = $1::uuid and t.state = 'running'
+where t.id = $2::uuid and t.owner_id = $1::uuid and t.worker_id is not null
   and t.attempt > $3::bigint
 union all
 select h.attempt, 'succeeded', h.started_at, h.finished_at, null
@@ -279,15 +313,39 @@ order by attempt
 limit $4::bigint
 
 -- name: task_events (read)
--- Up to $4 events of task $2 after offset $3.
-select e."offset", e.type, e.data, e.created_at
-from events e
-where e.channel = 'task:' || $2::uuid::text and e."offset" > $3::bigint
-  and (exists (select from tasks t
-           where t.id = $2::uuid and t.owner_id = $1::uuid)
-       or exists (select from task_history h
-           where h.id = $2::uuid and h.owner_id = $1::uuid))
-order by e."offset"
+-- Up to $4 events of task $2, which is theirs, after offset $3: those that are
+-- stored, and those that the task's own row tells: that it was made, its last
+-- start, and its end.
+with t as materialized (
+    select t.id, t.kind, t.created_at, t.started_seq, t.started_at, t.attempt,
+           null::bigint as end_seq, null::text as state,
+           null::timestamptz as finished_at
+    from tasks t where t.id = $2::uuid and t.owner_id = $1::uuid
+    union all
+    select h.id, h.kind, h.created_at, h.started_seq, h.started_at, h.attempt,
+           h.event_seq, h.state, h.finished_at
+    from task_history h where h.id = $2::uuid and h.owner_id = $1::uuid
+)
+select "offset", type, data, created_at
+from (
+    select 1::bigint as "offset", 'task.created' as type,
+           jsonb_build_object('kind', kind) as data, created_at
+    from t
+    union all
+    select started_seq, 'task.running',
+           jsonb_build_object('state', 'running', 'attempt', attempt),
+           started_at
+    from t where started_seq is not null
+    union all
+    select end_seq, 'task.' || state,
+           jsonb_build_object('state', state, 'attempt', attempt), finished_at
+    from t where end_seq is not null
+    union all
+    select e."offset", e.type, e.data, e.created_at
+    from events e where e.channel = 'task:' || $2::uuid::text
+) e
+where "offset" > $3::bigint
+order by "offset"
 limit $4::bigint
 
 -- name: tasks_by_state (read)
@@ -296,7 +354,14 @@ select s.state, c.n
 from unnest(array['blocked', 'scheduled', 'ready', 'running', 'paused'])
     s (state)
 cross join lateral (select count(*) as n from (
-    select from tasks t where t.owner_id = $1::uuid and t.state = s.state
+    select from tasks t
+    where t.owner_id = $1::uuid and t.state = s.state and s.state <> 'ready'
+    union all
+    select from ready_tasks t
+    where t.owner_id = $1::uuid and s.state = 'ready'
+    union all
+    select from running_tasks t
+    where t.owner_id = $1::uuid and s.state = 'running'
     limit $2::bigint) t) c
 union all
 select s.state, c.n
@@ -310,7 +375,8 @@ cross join lateral (select count(*) as n from (
 -- How many unfinished tasks there are of each kind in each state, of $2 tasks
 -- at most.
 select t.kind, t.state, count(*) as n
-from (select t.kind, t.state from tasks t where t.owner_id = $1::uuid
+from (select t.kind, task_state(t.state, t.worker_id) as state
+      from tasks t where t.owner_id = $1::uuid
       limit $2::bigint) t
 group by t.kind, t.state
 order by t.kind, t.state

@@ -311,11 +311,11 @@ resource_row(request_t *rq, const resource_t *resource, hive_uuid_t id)
 {
     const db_row_t *row = row_of(rq, resource, resource->table, id);
 
-    for (size_t i = 1; row == NULL && i <= resource->nparts
-         && resource->nparts > 1; i++)
+    for (size_t i = 1; row == NULL && i <= resource->ntables
+         && resource->ntables > 1; i++)
     {
         row = row_of(rq, resource,
-            resource->parts[i % resource->nparts].table, id);
+            resource->parts[i % resource->ntables].table, id);
     }
     return row;
 }

@@ -59,21 +59,25 @@ typedef struct {
                                    TEXTS: elements; JSON: max bytes */
     const char *const *values;  /* COLUMN_ENUM, NULL-terminated */
     const char *fallback;       /* default when absent on create, JSON text */
-    const char *shown;          /* what is shown instead of the column: SQL in
-                                   which @ is the table; NULL: itself */
+    const char *shown;          /* what is shown, and filtered by, instead of
+                                   the column: SQL in which @ is the table;
+                                   NULL: itself */
     const char *guard;          /* goes with every filter by it, so that a
                                    partial index serves: SQL as above */
     int64_t element_max;        /* TEXTS: characters of one; 0: 200 */
 } column_t;
 
 /* One of the tables of a resource that has several, and the values of the
- * resource's `gathered` column that its rows have. */
+ * resource's `gathered` column that its rows have. A view, behind the tables,
+ * is a better way to those rows of a table that have these values; lists
+ * gathered over that column take it. */
 typedef struct {
     const char *table;
     const char *const *values;  /* NULL-terminated */
+    int is_view;
 } part_t;
 
-#define PARTS_MAX 2
+#define PARTS_MAX 4
 
 /* A patch replaces a JSON or TEXTS column whole.
  *
@@ -98,6 +102,7 @@ typedef struct {
     const char *gathered;       /* an ENUM column; NULL: lists are plain */
     const part_t *parts;        /* with `gathered`: 1 to PARTS_MAX */
     size_t nparts;
+    size_t ntables;             /* those of them that are no views */
     const char *search_guard;   /* as column_t.guard, of q= */
 } resource_t;
 

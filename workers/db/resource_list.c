@@ -75,7 +75,13 @@ compose_filter(composing_t *composing, const filter_t *filter)
             filter->kind == FILTER_SET ? "not " : "");
         return;
     }
-    buf_printf(text, " and t.%s ", column->name);
+    if (column->shown != NULL) {
+        buf_puts(text, " and ");
+        sql_compose(column->shown, "t", text);
+        buf_putc(text, ' ');
+    } else {
+        buf_printf(text, " and t.%s ", column->name);
+    }
     switch (filter->kind) {
     case FILTER_ANY:
         buf_printf(text, "= any($%zu::text[]%s%s%s)",
@@ -273,9 +279,33 @@ is_wanted(const filter_t *filter, slice_t value)
     return 0;
 }
 
-/* Those of the part's values that the list wants. */
+static int
+has_value(const part_t *part, const char *value)
+{
+    for (const char *const *own = part->values; *own != NULL; own++) {
+        if (strcmp(*own, value) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Whether a view is the better way to these. */
+static int
+has_view(const resource_t *resource, const char *value)
+{
+    for (size_t i = resource->ntables; i < resource->nparts; i++) {
+        if (has_value(&resource->parts[i], value)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Those of the part's values that the list wants, and has from there. */
 static value_t
-part_values(const list_t *list, const part_t *part, arena_t *arena)
+part_values(const list_t *list, const part_t *part, int viewed,
+    arena_t *arena)
 {
     const filter_t *filter = find_filter(list, list->resource->gathered);
     slice_t *items;
@@ -288,7 +318,9 @@ part_values(const list_t *list, const part_t *part, arena_t *arena)
     count = 0;
     for (const char *const *value = part->values; *value != NULL; value++) {
         items[count] = (slice_t) { *value, strlen(*value) };
-        count += (size_t) is_wanted(filter, items[count]);
+        count += (size_t) (is_wanted(filter, items[count])
+            && (!viewed || part->is_view
+                || !has_view(list->resource, *value)));
     }
     return value_texts(items, count);
 }
@@ -323,18 +355,22 @@ compose_gathered(composing_t *composing)
     const filter_t *filter = gathered_filter(list);
     size_t numbers[PARTS_MAX] = { 0 }, wanted = 0;
     composing_t start;
+    int viewed;
 
     assert(list->sort->flags & OF_ID && resource->nparts <= PARTS_MAX);
     composing->gathered = filter != NULL ? filter->column
                                          : find_gathered(resource);
-    for (size_t i = 0; i < resource->nparts; i++) {
-        value_t values = part_values(list, &resource->parts[i],
+    viewed = !(composing->gathered->flags & GATHERED);
+    for (size_t i = 0; i < (viewed ? resource->nparts : resource->ntables);
+         i++)
+    {
+        value_t values = part_values(list, &resource->parts[i], viewed,
             composing->text->arena);
 
         if (values.as.texts.count == 0) {
             continue;
         }
-        if (composing->gathered->flags & GATHERED) {
+        if (!viewed) {
             values = filter->value;
         }
         numbers[i] = add_value(composing, values);
@@ -387,13 +423,13 @@ list_compose_count(const list_t *list, buf_t *text, value_t *values)
     composing_t composing = start;
 
     assert(values[0].type == VALUE_UUID);
-    if (resource->nparts < 2) {
+    if (resource->ntables < 2) {
         buf_puts(text, "select count(*) as total");
         compose_where(&composing);
         return composing.count;
     }
     buf_puts(text, "select ");
-    for (size_t i = 0; i < resource->nparts; i++) {
+    for (size_t i = 0; i < resource->ntables; i++) {
         composing = start;
         composing.table = resource->parts[i].table;
         buf_puts(text, i > 0 ? " + (select count(*)" : "(select count(*)");

@@ -27,7 +27,8 @@ static const column_t task_columns[] = {
     { "labels", COLUMN_TEXTS, .flags = FILTERABLE,
         .guard = "@.labels <> '{}'" },
     { "priority", COLUMN_INT, .flags = FILTERABLE },
-    { "state", COLUMN_ENUM, .flags = FILTERABLE, .values = task_states },
+    { "state", COLUMN_ENUM, .flags = FILTERABLE, .values = task_states,
+        .shown = "task_state(@.state, @.worker_id)" },
     { "run_at", COLUMN_TIME, .flags = FILTERABLE },
     { "deadline_at", COLUMN_TIME, .flags = FILTERABLE | NULLABLE },
     { "timeout_ms", COLUMN_INT, .flags = 0 },
@@ -54,9 +55,14 @@ static const column_t task_columns[] = {
     { "finished_at", COLUMN_TIME, .flags = FILTERABLE | NULLABLE },
 };
 
+static const char *const ready_state[] = { "ready", NULL };
+static const char *const running_state[] = { "running", NULL };
+
 static const part_t task_parts[] = {
-    { "tasks", live_states },
-    { "task_history", end_states },
+    { "tasks", live_states, 0 },
+    { "task_history", end_states, 0 },
+    { "ready_tasks", ready_state, 1 },
+    { "running_tasks", running_state, 1 },
 };
 
 const resource_t task_resource = {
@@ -70,7 +76,8 @@ const resource_t task_resource = {
     .default_sort = "-created_at",
     .gathered = "state",
     .parts = task_parts,
-    .nparts = 2,
+    .nparts = 4,
+    .ntables = 2,
     .search_guard = "@.title <> '' or @.description <> ''",
 };
 
