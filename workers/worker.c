@@ -373,7 +373,10 @@ static int
 start_engine(void)
 {
     engine_config_t config = engine_config();
-    int rc = engine_start(&config);
+    int rc;
+
+    enqueue_init(worker.settings->tasks.owner_max);
+    rc = engine_start(&config);
 
     if (rc == 0) {
         rc = schedules_start(worker.fibers);

@@ -229,10 +229,6 @@ where t.id = $1::uuid and t.worker_id is not null
   and ($4::uuid is null or t.owner_id = $4::uuid)
 for update
 
--- name: task_children_exists (read)
--- A row when task $2 is the caller's.
-select t.id from all_tasks t where t.id = $2::uuid and t.owner_id = $1::uuid
-
 -- name: task_children_waiting
 -- Who waits for task $1, which is locked; locked too.
 select t.id

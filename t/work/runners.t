@@ -333,26 +333,26 @@ subtest 'failures' => sub {
 subtest 'cancel and pause' => sub {
     my $id = add('stops');
     my ($task) = claim('stops', lease_ms => 2000);
-    $hive->psql("update cell0.tasks set cancel_requested = true where id = '$id'");
+    is $hive->post("$base/$id/cancel", $ada)->code, 202, 'asked to cancel';
     ok report('heartbeat', $task)->json->{cancel_requested}, 'a heartbeat tells';
     is report('fail', $task, error => { code => 'stopped' })->json->{state}, 'cancelled', 'who stops then is cancelled';
     is report('fail', $task, error => { code => 'stopped' })->json->{state}, 'cancelled', 'said again';
 
     $id = add('stops');
     ($task) = claim('stops');
-    $hive->psql("update cell0.tasks set cancel_requested = true where id = '$id'");
+    is $hive->post("$base/$id/cancel", $ada)->code, 202, 'asked to cancel';
     is report('complete', $task)->json->{state}, 'succeeded', 'who is done already has succeeded';
 
     $id = add('stops');
     ($task) = claim('stops', lease_ms => 60000);
-    $hive->psql("update cell0.tasks set cancel_requested = true where id = '$id'");
+    is $hive->post("$base/$id/cancel", $ada)->code, 202, 'asked to cancel';
     my $began = time;
     ok $hive->wait_for(10, sub { report('heartbeat', $task); row($id, 'state') eq 'cancelled' }), 'who ignores it loses it';
     ok time - $began < 6, 'after the grace';
 
     $id = add('stops');
     ($task) = claim('stops');
-    $hive->psql("update cell0.tasks set pause_requested = true where id = '$id'");
+    is $hive->post("$base/$id/pause", $ada)->code, 202, 'asked to pause';
     ok report('heartbeat', $task)->json->{pause_requested}, 'pause, too';
     is report('fail', $task, error => { code => 'stopped' })->json->{state}, 'paused', 'who stops then is paused';
     is row($id, 'attempt - attempt_base'), 0, 'which is no attempt';
@@ -444,7 +444,7 @@ sub try_example {
 
     $id = add($kind, input => $long);
     ok $hive->wait_for(10, sub { row($id, 'state') eq 'running' }), 'runs a long one';
-    $hive->psql("update cell0.tasks set cancel_requested = true where id = '$id'");
+    is $hive->post("$base/$id/cancel", $ada)->code, 202, 'asked to cancel';
     ok $hive->wait_for(15, sub { row($id, 'state') eq 'cancelled' }), 'obeys a cancel';
 
     $id = add($kind, input => $good);

@@ -37,6 +37,11 @@ void run_reply_made(request_t *rq, const db_row_t *run);
 const db_row_t *run_make_workflow(request_t *rq, const db_row_t *workflow,
     slice_t name, const json_t *input);
 
+/* Runs fn(rq, arg) in the request's transaction, or in one of its own: that is
+ * tried again, with all of fn, after a deadlock. */
+void run_transact(request_t *rq, void (*fn)(request_t *rq, void *arg),
+    void *arg);
+
 /* ---- children (run_children.c) ---- */
 
 /* Who runs the task that adds them: an executor knows the attempt, a runner

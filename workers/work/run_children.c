@@ -9,7 +9,7 @@
 #include "run.h"
 
 #include "engine.h"
-#include "task_input.h"
+#include "tasks.h"
 #include "work.h"
 
 #include "workers/db/event.h"
@@ -102,33 +102,41 @@ link_children(request_t *rq, const parent_t *parent,
     }
 }
 
-void
-run_add_children(request_t *rq, const holder_t *holder,
-    new_task_t *children, size_t count)
+typedef struct {
+    const holder_t *holder;
+    new_task_t *children;
+    size_t count;
+} adding_t;
+
+static void
+add_children(request_t *rq, void *arg)
 {
-    int own = rq->transaction == NULL;
+    const adding_t *adding = arg;
     parent_t parent;
 
-    if (own) {
-        db_begin(rq);
-    }
-    check_run(rq, holder->task, count);
-    parent = lock_parent(rq, holder);
-    for (size_t i = 0; i < count; i++) {
-        new_task_t *child = &children[i];
+    check_run(rq, adding->holder->task, adding->count);
+    parent = lock_parent(rq, adding->holder);
+    for (size_t i = 0; i < adding->count; i++) {
+        new_task_t *child = &adding->children[i];
 
         child->owner = parent.owner;
         child->project = parent.project;
         child->run = parent.run;
-        child->parent = holder->task;
+        child->parent = adding->holder->task;
         child->rank = parent.rank;
         child->dependents = (int) parent.nwaiting;
     }
-    tasks_enqueue(rq, children, count, NULL, 0);
-    link_children(rq, &parent, children, count);
-    if (own) {
-        db_commit(rq);
-    }
+    tasks_enqueue(rq, adding->children, adding->count, NULL, 0);
+    link_children(rq, &parent, adding->children, adding->count);
+}
+
+void
+run_add_children(request_t *rq, const holder_t *holder,
+    new_task_t *children, size_t count)
+{
+    adding_t adding = { holder, children, count };
+
+    run_transact(rq, add_children, &adding);
 }
 
 /* ---- POST /tasks/{id}/children ---- */
@@ -213,17 +221,6 @@ reply_children(request_t *rq, const new_task_t *children, size_t count)
     rq_reply(rq, 201, buf_slice(&out));
 }
 
-static void
-require_task(request_t *rq, hive_uuid_t id)
-{
-    if (db_row(rq, Q_TASK_CHILDREN_EXISTS, value_uuid(rq->user),
-            value_uuid(id)) == NULL)
-    {
-        rq_raise(rq, 404, "task_not_found",
-            "there is no such task, or it is not yours");
-    }
-}
-
 void
 op_task_children_add(request_t *rq)
 {
@@ -251,7 +248,11 @@ op_task_children_add(request_t *rq)
             : "invalid_value", "must be the token of the claim");
     }
     children = read_children(rq, json_object_get(body, "tasks"), &count);
-    require_task(rq, holder.task);
+    if (db_row(rq, Q_TASK_EXISTS, value_uuid(rq->user),
+            value_uuid(holder.task)) == NULL)
+    {
+        resource_raise_missing(rq, &task_resource);
+    }
     run_add_children(rq, &holder, children, count);
     reply_children(rq, children, count);
 }

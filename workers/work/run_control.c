@@ -4,6 +4,7 @@
 #include "run.h"
 
 #include "engine.h"
+#include "tasks.h"
 #include "work.h"
 
 #include "workers/db/event.h"
@@ -11,28 +12,72 @@
 #include <stdlib.h>
 
 #define SETTLE_BATCH 1000
+#define TRIES        4
 
-/* Runs fn in the request's transaction or one of its own, and replies with
- * the run as it is then. */
+/* ---- transactions ---- */
+
+typedef struct {
+    void (*fn)(request_t *rq, void *arg);
+    void *arg;
+} transaction_t;
+
+static void
+transact_alone(request_t *rq, void *arg)
+{
+    transaction_t *transaction = arg;
+
+    db_begin(rq);
+    transaction->fn(rq, transaction->arg);
+    db_commit(rq);
+}
+
+/* 503: nothing has changed (a deadlock, a connection lost before the
+ * commit). */
+void
+run_transact(request_t *rq, void (*fn)(request_t *rq, void *arg), void *arg)
+{
+    transaction_t transaction = { fn, arg };
+    int tries = 0, status;
+
+    if (rq->transaction != NULL) {
+        fn(rq, arg);
+        return;
+    }
+    while ((status = rq_try(rq, transact_alone, &transaction)) != 0) {
+        db_rollback(rq);
+        if (status != 503 || ++tries == TRIES) {
+            rq_reraise(rq);
+        }
+    }
+}
+
+typedef struct {
+    void (*fn)(request_t *rq, hive_uuid_t id);
+    hive_uuid_t id;
+    const db_row_t *row;
+} change_t;
+
+static void
+change(request_t *rq, void *arg)
+{
+    change_t *made = arg;
+
+    made->fn(rq, made->id);
+    made->row = db_row(rq, Q_RUN_GET, value_uuid(rq->user),
+        value_uuid(made->id));
+}
+
+/* Replies with the run as it is then. */
 static void
 change_run(request_t *rq, void (*fn)(request_t *rq, hive_uuid_t id))
 {
-    hive_uuid_t id = rq_param_uuid(rq, 0);
-    int own = rq->transaction == NULL;
-    const db_row_t *row;
+    change_t made = { fn, rq_param_uuid(rq, 0), NULL };
 
-    if (own) {
-        db_begin(rq);
-    }
-    fn(rq, id);
-    row = db_row(rq, Q_RUN_GET, value_uuid(rq->user), value_uuid(id));
-    if (own) {
-        db_commit(rq);
-    }
-    if (row == NULL) {
+    run_transact(rq, change, &made);
+    if (made.row == NULL) {
         resource_raise_missing(rq, &run_resource);
     }
-    db_reply_row(rq, 200, row);
+    db_reply_row(rq, 200, made.row);
 }
 
 static const db_row_t *
@@ -114,18 +159,6 @@ cancel_waiting(request_t *rq, hive_uuid_t id)
     settle_all(rq, doomed, count);
 }
 
-typedef struct {
-    hive_uuid_t worker, task;
-} stop_t;
-
-static void
-stop(void *arg)
-{
-    const stop_t *told = arg;
-
-    engine_stop_task(told->worker, told->task);
-}
-
 static void
 stop_running(request_t *rq, hive_uuid_t id)
 {
@@ -133,11 +166,9 @@ stop_running(request_t *rq, hive_uuid_t id)
 
     for (int i = 0; i < rows->nrows; i++) {
         db_row_t row = db_row_at(rows, i);
-        stop_t *told = arena_alloc(rq->arena, sizeof(*told));
 
-        told->worker = db_uuid(&row, "worker_id");
-        told->task = db_uuid(&row, "id");
-        event_after_commit(rq, stop, told);
+        after_commit_stop(rq, db_uuid(&row, "worker_id"),
+            db_uuid(&row, "id"));
     }
 }
 
@@ -167,35 +198,15 @@ op_run_cancel(request_t *rq)
 
 /* ---- retry ---- */
 
-typedef struct {
-    hive_uuid_t owner;
-    slice_t kind;
-    slice_t limit_key;          /* no data: none */
-} freed_t;
-
-static void
-announce(void *arg)
-{
-    const freed_t *freed = arg;
-
-    if (freed->limit_key.data != NULL) {
-        engine_limit_freed(freed->owner, freed->limit_key);
-    } else {
-        engine_wake(freed->kind);
-    }
-}
-
 static void
 take_freed(request_t *rq, const db_row_t *row)
 {
-    freed_t *freed = arena_zero(rq->arena, sizeof(*freed));
-
-    freed->owner = db_uuid(row, "owner_id");
-    freed->kind = db_text(row, "kind");
-    if (!db_is_null(row, db_column(row->result, "limit_key"))) {
-        freed->limit_key = db_text(row, "limit_key");
+    if (db_is_null(row, db_column(row->result, "limit_key"))) {
+        after_commit_wake(rq, db_text(row, "kind"));
+    } else {
+        after_commit_limit(rq, db_uuid(row, "owner_id"),
+            db_text(row, "limit_key"));
     }
-    event_after_commit(rq, announce, freed);
 }
 
 static void

@@ -185,80 +185,19 @@ op_run_tasks(request_t *rq)
     resource_list(rq, &task_resource);
 }
 
-#define EVENTS_DEFAULT 20
-#define EVENTS_MAX     100
-
-static int64_t
-number(request_t *rq, const query_arg_t *arg, int64_t min, int64_t max)
-{
-    int64_t value = min;
-
-    if (int_parse(arg->value, &value) != 0 || value < min || value > max) {
-        rq_invalid(rq,
-            arena_strndup(rq->arena, arg->name.data, arg->name.len),
-            "out_of_range", "must be a number from %lld to %lld",
-            (long long) min, (long long) max);
-    }
-    return value;
-}
-
-/* limit=, and cursor= which is the offset of the last event seen. */
-static void
-read_events_query(request_t *rq, int64_t *after, int64_t *limit)
-{
-    const query_arg_t *args;
-    size_t count;
-
-    *after = 0;
-    *limit = EVENTS_DEFAULT;
-    args = rq_query(rq, &count);
-    for (size_t i = 0; i < count; i++) {
-        if (slice_equal(args[i].name, SLICE("cursor"))) {
-            *after = number(rq, &args[i], 0, INT64_MAX);
-        } else if (slice_equal(args[i].name, SLICE("limit"))) {
-            *limit = number(rq, &args[i], 1, EVENTS_MAX);
-        } else {
-            rq_invalid(rq,
-                arena_strndup(rq->arena, args[i].name.data,
-                    args[i].name.len),
-                "unknown_parameter", "a list of events has no such parameter");
-        }
-    }
-    rq_check(rq);
-}
-
 void
 op_run_events(request_t *rq)
 {
-    hive_uuid_t id = rq_param_uuid(rq, 0);
-    const db_result_t *rows;
-    int64_t after, limit;
-    int shown;
-    buf_t out;
+    page_t page = page_read(rq, NULL);
+    hive_uuid_t id = require_run(rq);
+    int64_t after = 0;
 
-    read_events_query(rq, &after, &limit);
-    require_run(rq);
-    rows = db_rows(rq, Q_RUN_EVENTS, value_uuid(id), value_int(after),
-        value_int(limit + 1));
-    shown = rows->nrows > limit ? (int) limit : rows->nrows;
-
-    buf_init(&out, rq->arena, 256 + (size_t) shown * 256);
-    buf_puts(&out, "{\"items\":[");
-    for (int i = 0; i < shown; i++) {
-        db_row_t row = db_row_at(rows, i);
-
-        if (i > 0) {
-            buf_putc(&out, ',');
-        }
-        db_json_row(&out, &row);
+    if (page.cursor.data != NULL
+        && (int_parse(page.cursor, &after) != 0 || after < 0))
+    {
+        rq_raise(rq, 400, "malformed_cursor",
+            "the cursor is not one that this list gave");
     }
-    buf_puts(&out, "],\"next_cursor\":");
-    if (rows->nrows > limit) {
-        db_row_t last = db_row_at(rows, shown - 1);
-
-        buf_printf(&out, "\"%lld\"}", (long long) db_int(&last, "offset"));
-    } else {
-        buf_puts(&out, "null}");
-    }
-    rq_reply(rq, 200, buf_slice(&out));
+    page_reply(rq, &page, db_rows(rq, Q_RUN_EVENTS, value_uuid(id),
+        value_int(after), value_int(page.limit + 1)), "offset");
 }

@@ -20,6 +20,7 @@ sub available { -d $source }
 
 # What the kit asks of Postgres, without its addresses.
 sub postgres_settings {
+    return '' unless available();
     open my $fh, '<', "$source/bench.conf" or die "$source/bench.conf: $!";
     return join '', grep { !/^(?:#|listen_addresses|port|unix_socket|logging_collector)/ } <$fh>;
 }
@@ -97,6 +98,13 @@ sub script {
     my ($hive, @command) = @_;
     my ($text) = in_kit($hive, sub { Bench::run_command('node', @command) });
     return map { /^\{/ ? $json->decode($_) : () } split /\n/, $text;
+}
+
+# Flows 1 -> fan -> 1 of the peers that have such: a hash each, by the kit's
+# dagbench.mjs.
+sub flows {
+    my ($hive, $flows, $fan) = @_;
+    return script($hive, 'dagbench.mjs', '--engines', 'pgboss', '--flows', $flows, '--fan', $fan, '--single', 5);
 }
 
 1;
