@@ -35,10 +35,7 @@ where o.dead_at is null and o.id <> w.id
 group by k.key
 
 -- name: engine_leave
--- Worker $1 has ended in good order, and has given back what it ran.
-with c as (
-    delete from task_claims where worker_id = $1::uuid
-)
+-- Worker $1 has ended in good order.
 update task_workers set dead_at = now(), turns = $2::jsonb
 where id = $1::uuid and dead_at is null
 

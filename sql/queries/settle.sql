@@ -43,7 +43,7 @@ select 'end' as what, id, owner_id, kind, limit_key, false as remote,
        'succeeded' as state, attempt, event_seq + 1 as seq,
        null::varchar as _channel, null::bigint as _offset,
        null::varchar as _event, null::jsonb as _event_data,
-       null::timestamptz as _event_time
+       now() as _event_time
 from gone
 
 -- name: task_settle_lock
@@ -272,7 +272,7 @@ select 'end' as what, id, owner_id, kind, limit_key, false as remote,
        end_state as state, attempt, event_seq + 1 as seq,
        null::varchar as _channel, null::bigint as _offset,
        null::varchar as _event, null::jsonb as _event_data,
-       null::timestamptz as _event_time
+       now() as _event_time
 from gone
 union all
 select 'free', id, owner_id, kind, limit_key, remote, null, null, null, null,

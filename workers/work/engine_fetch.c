@@ -19,6 +19,7 @@
 
 #include "engine_internal.h"
 
+#include "workers/db/resource.h"
 #include "workers/runtime/fault.h"
 
 #include <stdlib.h>
@@ -88,15 +89,22 @@ compare_turns(const void *a, const void *b)
 
 /* Rows come in no order. */
 static work_t **
-read_rows(request_t *rq, kind_t *kind, const db_result_t *result)
+read_rows(request_t *rq, kind_t *kind, hive_uuid_t id,
+    const db_result_t *result)
 {
     work_t **works = arena_alloc(rq->arena,
         (size_t) result->nrows * sizeof(*works));
+    claimed_t *claimed = malloc(sizeof(*claimed));
+
+    if (claimed == NULL) {
+        abort();
+    }
+    *claimed = (claimed_t) { id, 0 };
 
     for (int i = 0; i < result->nrows; i++) {
         db_row_t row = db_row_at(result, i);
 
-        works[i] = work_new(kind, &row);
+        works[i] = work_new(kind, claimed, &row);
     }
     qsort(works, (size_t) result->nrows, sizeof(*works), compare_turns);
     return works;
@@ -135,6 +143,7 @@ claim(request_t *rq, void *arg)
 {
     claim_t *claim = arg;
     kind_t *kind = claim->kind;
+    hive_uuid_t id = resource_new_id();
     const db_result_t *result;
     work_t **works;
 
@@ -143,7 +152,7 @@ claim(request_t *rq, void *arg)
     result = db_rows(rq, Q_ENGINE_CLAIM, value_text(kind->name),
         value_int(claim->wanted), value_int(claim->full ? INT64_MIN
             : kind->low), value_uuid(engine.worker),
-        value_bool(engine.config.events));
+        value_uuid(id));
     fault_point("after_claim");
 
     claim->got = (unsigned) result->nrows;
@@ -151,7 +160,7 @@ claim(request_t *rq, void *arg)
     if (claim->got == 0) {
         return;
     }
-    works = read_rows(rq, kind, result);
+    works = read_rows(rq, kind, id, result);
     kind->low = works[claim->got - 1]->turn;
     turn_claimed(kind->name, kind->low);
     take(rq, kind, works, claim->got);

@@ -27,6 +27,12 @@
 typedef struct kind_s kind_t;
 typedef struct work_s work_t;
 
+/* What one statement claimed; its row goes when the last of it has ended. */
+typedef struct {
+    hive_uuid_t id;
+    unsigned left;
+} claimed_t;
+
 typedef enum { WORK_QUEUED, WORK_RUNNING, WORK_FINISHING } work_place_t;
 
 /* Why an attempt is stopped; the later, the stronger. */
@@ -48,6 +54,7 @@ struct work_s {
     kind_t *kind;
     fiber_t *fiber;            /* while it runs on its own */
     hive_uuid_t worker;        /* we, when it was claimed */
+    claimed_t *claimed;
     work_place_t place;
     int64_t turn;
     int64_t deadline_at;       /* microseconds since 1970; 0: none */
@@ -116,6 +123,9 @@ typedef struct {
     unsigned finishing;        /* finishers with a statement out */
     fiber_t *finishers[FINISHERS];
 
+    hive_uuid_t *claims_done;  /* whose rows are to go, owned */
+    size_t nclaims_done, claims_done_max;
+
     fiber_t *poller, *pulse, *reaper, *stager, *granter, *writer;
     unsigned jobs;             /* those and the others that have not ended */
     engine_facts_t facts;
@@ -153,8 +163,8 @@ void fetch_poll(request_t *rq, void *arg);
 
 /* ---- engine_run.c ---- */
 
-/* Takes a claimed row. Returns owned. */
-work_t *work_new(kind_t *kind, const db_row_t *row);
+/* Takes a row of a claim, which it counts in. Returns owned. */
+work_t *work_new(kind_t *kind, claimed_t *claimed, const db_row_t *row);
 void work_free(work_t *work);
 
 /* Runs queued ones while slots are free. */

@@ -101,6 +101,19 @@ beat(request_t *rq, void *arg)
     }
 }
 
+/* A row that stays because this fails goes with us (engine_forget). */
+static void
+drop_claims(request_t *rq, void *arg)
+{
+    size_t count = engine.nclaims_done;
+    hive_uuid_t *ids = arena_alloc(rq->arena, count * sizeof(*ids));
+
+    (void) arg;
+    memcpy(ids, engine.claims_done, count * sizeof(*ids));
+    engine.nclaims_done = 0;
+    db_rows(rq, Q_ENGINE_CLAIMS_DONE, value_uuids(ids, count));
+}
+
 /* ---- what we are said to run ---- */
 
 static int
@@ -176,6 +189,10 @@ pulse_loop(request_t *rq, void *arg)
     (void) arg;
     while (!fiber_cancelled(fiber_self())) {
         int failed = job_step(rq, engine.registered ? beat : sign_in, NULL);
+
+        if (failed == 0 && engine.nclaims_done > 0) {
+            job_step(rq, drop_claims, NULL);
+        }
 
         if (failed == 0 && engine.registered && uv_hrtime() >= audit_at) {
             audit_at = uv_hrtime()

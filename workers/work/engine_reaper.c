@@ -13,7 +13,7 @@
 #define LOOK_MIN_MS 700
 #define LOOK_MAX_MS 1300
 #define AT_ONCE     1000
-#define FORGET_MS   600000
+#define FORGET_MS   60000
 
 #define LOST_ERROR "{\"code\":\"lost\",\"message\":" \
     "\"the worker or runner was not heard of any more\"}"

@@ -42,8 +42,29 @@ tell_running(const work_t *work, int64_t offset, int64_t time)
     });
 }
 
+/* The last of a claim that ends has its row go with the next beat. */
+static void
+claimed_leave(claimed_t *claimed)
+{
+    if (--claimed->left > 0) {
+        return;
+    }
+    if (engine.nclaims_done == engine.claims_done_max) {
+        size_t max = engine.claims_done_max * 2 + 64;
+        hive_uuid_t *more = realloc(engine.claims_done, max * sizeof(*more));
+
+        if (more == NULL) {
+            abort();
+        }
+        engine.claims_done = more;
+        engine.claims_done_max = max;
+    }
+    engine.claims_done[engine.nclaims_done++] = claimed->id;
+    free(claimed);
+}
+
 work_t *
-work_new(kind_t *kind, const db_row_t *row)
+work_new(kind_t *kind, claimed_t *claimed, const db_row_t *row)
 {
     slice_t input = db_text(row, "input");
     work_t *work = calloc(1, sizeof(*work) + input.len);
@@ -54,6 +75,8 @@ work_new(kind_t *kind, const db_row_t *row)
     }
     work->kind = kind;
     work->worker = engine.worker;
+    work->claimed = claimed;
+    claimed->left++;
     work->run.id = db_uuid(row, "id");
     work->run.owner = db_uuid(row, "owner_id");
     work->run.run = db_uuid(row, "run_id");
@@ -83,6 +106,7 @@ work_free(work_t *work)
     free(work->error);
     free(work->message);
     free(work->counters);
+    claimed_leave(work->claimed);
     free(work);
 }
 

@@ -100,6 +100,31 @@ compare_ids(const void *a, const void *b)
     return memcmp(&(*x)->id, &(*y)->id, sizeof(hive_uuid_t));
 }
 
+/* The end of a task is an event that its row tells: it is published, not
+ * stored. */
+static void
+publish_end(request_t *rq, const db_row_t *row)
+{
+    hive_uuid_t id = db_uuid(row, "id");
+    char *channel = arena_alloc(rq->arena, 5 + UUID_TEXT);
+    slice_t state = db_text(row, "state");
+    const char *data = arena_printf(rq->arena,
+        "{\"state\":\"%.*s\",\"attempt\":%d}", (int) state.len, state.data,
+        (int) db_int(row, "attempt"));
+    const char *type = arena_printf(rq->arena, "task.%.*s", (int) state.len,
+        state.data);
+
+    memcpy(channel, "task:", 5);
+    uuid_format(&id, channel + 5);
+    event_send(rq, &(event_t) {
+        .channel = { channel, 5 + UUID_TEXT },
+        .offset = db_int(row, "seq"),
+        .type = { type, strlen(type) },
+        .data = { data, strlen(data) },
+        .time = db_time(row, "_event_time"),
+    });
+}
+
 /* Marks what the statement says has ended. */
 static void
 mark(request_t *rq, batch_t *batch, const db_result_t *result)
@@ -130,6 +155,9 @@ mark(request_t *rq, batch_t *batch, const db_result_t *result)
                 }
                 if (db_text(&row, "limit_key").len > 0) {
                     after_commit(rq, &row, EFFECT_LIMIT, "limit_key");
+                }
+                if (engine_events()) {
+                    publish_end(rq, &row);
                 }
             } else {                    /* event */
                 event_publish(rq, &row);
@@ -194,8 +222,7 @@ succeed(request_t *rq, batch_t *batch)
 
     mark(rq, batch, db_rows(rq, Q_TASK_SUCCEED, value_uuids(c.ids, n),
         value_ints(c.attempts, n), value_uuids(c.workers, n),
-        value_jsons(c.results, n), value_ints(c.costs, n),
-        value_bool(engine_events())));
+        value_jsons(c.results, n), value_ints(c.costs, n)));
 }
 
 static void
