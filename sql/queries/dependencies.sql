@@ -16,6 +16,11 @@ from (select id, count(*)::integer as n
       from unnest($5::uuid[]) k (id) group by id) k
 where t.id = k.id
 
+-- name: dependency_turn
+-- Waits until no other transaction changes edges of $1 by hand: what one moves
+-- up may be anywhere below what another has locked.
+select pg_advisory_xact_lock(hashtextextended($1::uuid::text, 3))
+
 -- name: dependency_lock
 -- Locks those of tasks $2 of $1 that are not finished.
 select t.id, task_state(t.state, t.worker_id) as state, t.rank,

@@ -25,6 +25,15 @@ select ('00000000-0000-7000-8000-' || lpad(to_hex(i), 12, '0'))::uuid,
        case when i % 10 = 0 then timestamptz '2026-01-01' + i * interval '1 s' end,
        timestamptz '2026-01-01' + i * interval '61 s', timestamptz '2026-06-01' + i * interval '67 s'
 from generate_series(1, 40000) i;
+insert into cell0.workflows (id, owner_id, project_id, name, description, steps, created_at, updated_at)
+select id, owner_id, id, name, description, '[]', created_at, updated_at from cell0.projects;
+insert into cell0.runs (id, owner_id, project_id, workflow_id, name, state, created_at)
+select id, owner_id, id, id, name, case when id::text like '%0' then 'running' else 'succeeded' end, created_at from cell0.projects;
+insert into cell0.schedules (id, owner_id, project_id, name, cron, workflow_id, next_at, fire_at, created_at)
+select id, owner_id, id, name, '@daily', id, created_at, created_at, created_at from cell0.projects;
+vacuum (analyze) cell0.workflows;
+vacuum (analyze) cell0.runs;
+vacuum (analyze) cell0.schedules;
 vacuum (analyze) hive.users;
 vacuum (analyze) cell0.projects;
 SQL
@@ -38,7 +47,7 @@ for my $statement (@statements) {
     $sql =~ s/\$(\d+)/literal($values[$1 - 1], $statement->{types}[$1 - 1])/ge;
     my $plan = eval { $hive->psql("set search_path = cell0, hive;\nexplain $sql") } // "error: $@";
     # tables of a handful of rows may be read whole; those that grow may not
-    ok $plan !~ /Seq Scan on (?:projects|events|users)\b/ && $plan !~ /^error/,
+    ok $plan !~ /Seq Scan on (?:projects|events|users|workflows|runs|schedules)\b/ && $plan !~ /^error/,
         "$statement->{resource}: $statement->{name}" or diag "$sql\n$plan";
 }
 

@@ -138,6 +138,7 @@ add(request_t *rq, void *arg)
     edge_change_t *change = arg;
     const db_row_t *row;
 
+    db_rows(rq, Q_DEPENDENCY_TURN, value_uuid(rq->user));
     lock_both(rq, change);
     change->created = db_row(rq, Q_DEPENDENCY_EXISTS,
         value_uuid(change->parent), value_uuid(change->child)) == NULL;
@@ -238,6 +239,7 @@ removed(request_t *rq, void *arg)
     const db_row_t *row;
     int64_t turn;
 
+    db_rows(rq, Q_DEPENDENCY_TURN, value_uuid(rq->user));
     lock_for_removal(rq, change);
     row = db_row(rq, Q_TASKS_LOOK, value_uuid(rq->user),
         value_uuids(&change->child, 1));
