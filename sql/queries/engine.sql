@@ -88,12 +88,14 @@ where exists (select from task_ready q where q.lane = k.kind)
 -- case; $8: it does not count, and the task is as ready as before. $9: virtual
 -- time by kind. Those whose attempts are used up, or that were cancelled, are
 -- left as they are, for task_settle: `what` is then `spent` or `cancelled`.
--- An orphan's next attempt begins soon: the first was lost by our fault. The
--- event of the start, until now in the row, is stored with that of the end.
+-- An orphan's next attempt begins soon: the first was lost by our fault. $11:
+-- milliseconds that the next attempt waits at least. The event of the start,
+-- until now in the row, is stored with that of the end.
 with k as materialized (
     select * from unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::text[],
-        $5::jsonb[], $6::bigint[], $7::boolean[], $8::boolean[])
-        k (id, attempt, worker_id, outcome, error, cost, final, kept)
+        $5::jsonb[], $6::bigint[], $7::boolean[], $8::boolean[],
+        $11::integer[])
+        k (id, attempt, worker_id, outcome, error, cost, final, kept, after)
 ), l as materialized (
     select t.id, k.outcome, k.error, k.cost, k.kept, t.attempt, t.worker_id,
            t.started_at,
@@ -104,10 +106,11 @@ with k as materialized (
                when k.final or t.attempt - t.attempt_base >= t.max_attempts
                then 'spent'
                else 'scheduled' end as what,
-           least(3600000, case when k.outcome = 'lost' then 2000 end,
+           greatest(least(k.after, 3600000), least(3600000,
+               case when k.outcome = 'lost' then 2000 end,
                t.backoff_ms * power(2, least(30,
                    t.attempt - t.attempt_base - 1)))
-               * (0.5 + random() / 2) as delay
+               * (0.5 + random() / 2)) as delay
     from k join tasks t on t.id = k.id
     where t.attempt = k.attempt and t.worker_id = k.worker_id
     order by t.id for update of t

@@ -356,6 +356,8 @@ entity_tags_are_lists_of_quoted_text(void **state)
 
 /* ---- lists: parameters as "name=value&name=value" ---- */
 
+static const resource_t *querying = &thing;
+
 static cursor_fault_t
 read_query(const char *query, int streamed, list_t *out)
 {
@@ -373,7 +375,7 @@ read_query(const char *query, int streamed, list_t *out)
             { part, (size_t) (equals - part) },
             { equals + 1, strlen(equals + 1) } };
     }
-    return list_read(&report, &thing, args, count, streamed, out);
+    return list_read(&report, querying, args, count, streamed, out);
 }
 
 static const char *
@@ -638,6 +640,141 @@ nulls_sort_after_every_value(void **state)
         " order by t.size desc, t.id desc limit $4::bigint", 4);
 }
 
+/* ---- gathered lists ---- */
+
+static const char *const open_states[] = { "new", "going", NULL };
+static const char *const closed_states[] = { "done", NULL };
+static const char *const all_states[] = { "new", "going", "done", NULL };
+
+static const column_t job_columns[] = {
+    { "id", COLUMN_UUID, .flags = 0 },
+    { "state", COLUMN_ENUM, .flags = FILTERABLE, .values = all_states },
+    { "group_id", COLUMN_UUID, .flags = FILTERABLE | GATHERED },
+    { "title", COLUMN_TEXT, .flags = SEARCHED },
+    { "tags", COLUMN_TEXTS, .flags = FILTERABLE, .guard = "@.tags <> '{}'" },
+    { "how", COLUMN_TEXT, .flags = 0, .shown = "upper(@.how)" },
+    { "created_at", COLUMN_TIME, .flags = FILTERABLE | SORTABLE | OF_ID },
+};
+static const part_t job_parts[] = {
+    { "jobs", open_states }, { "old_jobs", closed_states }
+};
+static const resource_t job = {
+    .name = "job", .table = "jobs", .viewer = "t.owner_id = $1::uuid",
+    .columns = job_columns,
+    .ncolumns = sizeof(job_columns) / sizeof(job_columns[0]),
+    .default_sort = "-created_at", .gathered = "state", .parts = job_parts,
+    .nparts = 2, .search_guard = "@.title <> ''",
+};
+
+#define JOB(table, values, more) \
+    "select t.* from unnest(" values ") g (v) cross join lateral (select" \
+    " t.id, t.state, t.group_id, t.title, t.tags, upper(t.how) as how," \
+    " t.created_at from " table " t where (t.owner_id = $1::uuid)" more ") t"
+
+static void
+assert_gathered(const char *query, list_start_t start, const char *wanted)
+{
+    list_t list;
+    size_t count;
+
+    querying = &job;
+    assert_int_equal(read_query(query, 0, &list), CURSOR_OK);
+    querying = &thing;
+    assert_string_equal(faults, "");
+    list.start = start;
+    assert_string_equal(composed(&list, &count), wanted);
+}
+
+static void
+gathered_lists_ask_for_each_value(void **state)
+{
+    (void) state;
+    assert_gathered("", LIST_FIRST, "select * from (("
+        JOB("jobs", "$2::text[]", " and t.state = g.v"
+            " order by t.id desc limit $4::bigint") ") union all ("
+        JOB("old_jobs", "$3::text[]", " and t.state = g.v"
+            " order by t.id desc limit $4::bigint") ")) t"
+        " order by t.id desc limit $4::bigint");
+    assert_gathered("state=new&sort=created_at", LIST_AFTER,
+        JOB("jobs", "$2::text[]", " and t.state = g.v and t.id > $3::uuid"
+            " order by t.id limit $4::bigint")
+        " order by t.id limit $4::bigint");
+    assert_gathered("state=done&tags=a&q=b", LIST_FIRST,
+        JOB("old_jobs", "$2::text[]", " and t.state = g.v"
+            " and t.tags <> '{}' and t.tags @> $3::text[] and (t.title <> '')"
+            " and to_tsvector('simple', t.title) @@ (select regexp_replace("
+            "websearch_to_tsquery('simple', $4::text)::text, "
+            "'(^|[ (])(''[^'']+'')$', '\\1\\2:*')::tsquery)"
+            " order by t.id desc limit $5::bigint")
+        " order by t.id desc limit $5::bigint");
+    assert_gathered("group_id=018f0000-0000-7000-8000-000000000001"
+        "&state=new", LIST_FIRST,
+        JOB("jobs", "$2::text[]::uuid[]", " and t.group_id = g.v"
+            " and t.state = any($3::text[])"
+            " order by t.id desc limit $4::bigint")
+        " order by t.id desc limit $4::bigint");
+}
+
+static void
+the_time_of_an_id_is_compared_as_an_id(void **state)
+{
+    static const char *const bounds[] = {
+        "018cc251-f400-0000-0000-000000000000",   /* 2024-01-01 */
+        "018cc251-f401-0000-0000-000000000000"
+    };
+    static const struct {
+        const char *query;
+        int bound;
+    } cases[] = {
+        { "created_before=2024-01-01T00:00:00Z", 0 },
+        { "created_before=2024-01-01T00:00:00.000001Z", 1 },
+        { "created_after=2024-01-01T00:00:00Z", 1 },
+        { "created_after=2023-12-31T23:59:59.999999Z", 0 },
+    };
+
+    (void) state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        value_t values[16];
+        char text[UUID_TEXT];
+        list_t list;
+        buf_t out;
+
+        querying = &job;
+        read_query(cases[i].query, 0, &list);
+        querying = &thing;
+        values[0] = value_uuid((hive_uuid_t) { { 0 } });
+        buf_init(&out, arena, 256);
+        list_compose(&list, &out, values);
+        buf_putc(&out, '\0');
+        assert_non_null(strstr(out.data, i < 2 ? " and t.id < $4::uuid"
+                                               : " and t.id >= $4::uuid"));
+        uuid_format(&values[3].as.uuid, text);
+        assert_memory_equal(text, bounds[cases[i].bound], UUID_TEXT);
+    }
+}
+
+static void
+counts_of_parts_are_added(void **state)
+{
+    value_t values[16];
+    list_t list;
+    buf_t text;
+
+    (void) state;
+    querying = &job;
+    read_query("state=new", 0, &list);
+    querying = &thing;
+    values[0] = value_uuid((hive_uuid_t) { { 0 } });
+    buf_init(&text, arena, 256);
+    assert_int_equal(list_compose_count(&list, &text, values), 2);
+    buf_putc(&text, '\0');
+    assert_string_equal(text.data, "select (select count(*) from jobs t"
+        " where (t.owner_id = $1::uuid) and t.state = any($2::text[]))"
+        " + (select count(*) from old_jobs t"
+        " where (t.owner_id = $1::uuid) and t.state = any($2::text[]))"
+        " as total");
+}
+
 /* ---- changes ---- */
 
 static void
@@ -723,6 +860,7 @@ the_resources_of_the_api_are_sound(void **state)
 {
     (void) state;
     assert_sound(&project_resource);
+    assert_sound(&task_resource);
 }
 
 int
@@ -747,6 +885,9 @@ main(void)
         IN_ARENA(a_cursor_continues_its_own_list_only),
         IN_ARENA(text_keys_are_kept_as_they_are),
         IN_ARENA(nulls_sort_after_every_value),
+        IN_ARENA(gathered_lists_ask_for_each_value),
+        IN_ARENA(the_time_of_an_id_is_compared_as_an_id),
+        IN_ARENA(counts_of_parts_are_added),
         IN_ARENA(changes_compose_to_one_statement_with_their_event),
         IN_ARENA(the_resources_of_the_api_are_sound),
     };

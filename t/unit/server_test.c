@@ -651,6 +651,36 @@ test_large(void **state)
     with_worker(large_client);
 }
 
+/* Whoever asks in its ping is told the metrics: at once, then each second,
+ * until it asks no more. */
+static void
+metrics_client(client_t *client)
+{
+    wire_record_t record;
+
+    client_ping(client, 0);
+    assert_int_equal(client_next(client, &record, 0, 1300), 0);
+
+    client_ping(client, WIRE_PING_METRICS);
+    assert_int_equal(client_next(client, &record, 0, 500), 1);
+    assert_int_equal(record.type, WIRE_METRICS);
+    for (int i = 0; i < 2; i++) {
+        client_ping(client, WIRE_PING_METRICS);
+        assert_int_equal(client_next(client, &record, 0, 1500), 1);
+        assert_int_equal(record.type, WIRE_METRICS);
+    }
+
+    client_ping(client, 0);
+    assert_int_equal(client_next(client, &record, 0, 1300), 0);
+}
+
+static void
+test_metrics(void **state)
+{
+    (void) state;
+    with_worker(metrics_client);
+}
+
 /* What is not ours is refused and harms nobody. */
 static void
 malformed_client(client_t *client)
@@ -850,6 +880,7 @@ main(void)
         cmocka_unit_test(test_overload),
         cmocka_unit_test(test_stream),
         cmocka_unit_test(test_large),
+        cmocka_unit_test(test_metrics),
         cmocka_unit_test(test_malformed),
         cmocka_unit_test(test_quarantine),
         cmocka_unit_test(test_vanish),

@@ -49,6 +49,7 @@ sub serve {
     elsif ($path eq '/broken') { $say->(200, 'application/json', '{"a":1e999}') }
     elsif ($path eq '/latin') { $say->(200, 'text/plain', 'x', "X-Name: caf\xe9") }
     elsif ($path =~ m{^/flaky}) { $times < 3 ? $say->(503, 'text/plain', 'busy') : $say->(200, 'text/plain', 'at last') }
+    elsif ($path eq '/later') { $times < 2 ? $say->(429, 'text/plain', 'not now', 'Retry-After: 2') : $say->(200, 'text/plain', 'x') }
     elsif ($path =~ m{^/status/(\d+)}) { $say->($1, 'text/plain', 'no') }
     elsif ($path eq '/redirect') { $say->(302, 'text/plain', '', "Location: http://127.0.0.1:$port/json") }
     elsif ($path eq '/big') { $say->(200, 'text/plain', 'x' x (1024 * 1024 + 1)) }
@@ -141,6 +142,11 @@ subtest 'tried again' => sub {
     is $task->{attempt}, 2, 'nobody listens';
     is $task->{error}{code}, 'http_unreachable', 'http_unreachable';
     my $began = time;
+    $task = run({ url => "$here/later" });
+    is $task->{state}, 'succeeded', 'too many requests';
+    ok time - $began > 1.9 && time - $began < 6, 'again when it says';
+
+    $began = time;
     $task = run({ url => "$here/slow", timeout_ms => 300 }, max_attempts => 1);
     is $task->{error}{code}, 'http_timed_out', 'too slow';
     ok time - $began < 3, 'is not waited for';

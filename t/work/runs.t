@@ -254,6 +254,48 @@ subtest 'races' => sub {
         like $row->{state}, qr/^(?:cancelled|succeeded)$/, "one is $row->{state}";
         sound($run);
     }
+
+    # children added while their parent ends: either it is too late, or they
+    # are waited for
+    my $auth = { Authorization => "Bearer $ada->{token}" };
+    my %seen;
+    for my $round (1 .. 20) {
+        my $run = begin([manual('parent'), step('after', ['parent'])]);
+        my ($task, $token) = claim();
+        my @posts = (
+            [children => { lease_token => $token, tasks => [map { { kind => 'noop' } } 1 .. 3] }],
+            [complete => { lease_token => $token }],
+        );
+        @posts = reverse @posts if $round % 2;
+        my @codes;
+        Mojo::Promise->all(map { my $post = $_; $hive->ua->post_p($hive->url("/api/v1/tasks/$task->{id}/$post->[0]") => $auth => json => $post->[1])
+            ->then(sub { push @codes, "$post->[0] " . $_[0]->res->code }) } @posts)->wait;
+        my $row = ended($run);
+        my ($added) = grep { /children/ } @codes;
+        $seen{$added}++;
+        my $want = $added eq 'children 201' ? 5 : 2;
+        is counters($row), "total=$want succeeded=$want", "round $round: $added" or diag "@codes";
+        next if $want == 2;
+        is $hive->psql(<<"SQL"), 0, 'who waits for the parent waited for them';
+select count(*) from cell0.task_history c, cell0.task_history a
+where c.run_id = '$run' and c.parent_id is not null and a.run_id = c.run_id and a.step = 'after' and a.started_at < c.finished_at
+SQL
+    }
+    is join(' ', grep { !/^children (?:201|409)$/ } keys %seen), '', 'nothing else comes of it';
+
+    # cancelled and tried again at once, over and over
+    my $run = begin([map({ step("a$_", undef, kind => 'sleep', input => { ms => 5 }) } 1 .. 10), step('join', [map { "a$_" } 1 .. 10])]);
+    for my $round (1 .. 10) {
+        my @codes;
+        Mojo::Promise->all(map { $hive->ua->post_p($hive->url("$base/$run/$_") => $auth)->then(sub { push @codes, $_[0]->res->code }) } qw(cancel retry cancel retry))
+            ->wait;
+        is join(' ', grep { !/^(?:200|409)$/ } @codes), '', "round $round: done or refused";
+    }
+    ended($run);
+    sound($run);
+    $hive->post("$base/$run/retry", $ada);
+    is ended($run)->{state}, 'succeeded', 'and it can still succeed';
+    sound($run);
 };
 
 subtest 'lists and strangers' => sub {

@@ -4,8 +4,8 @@
  *
  * A field is a list of values, ranges (1-5, MON-FRI), * for all, and any of
  * these with a step (8-18/2; 5/15 is 5-59/15). Months and weekdays have names
- * of three letters; 0 and 7 are Sunday. When both days are restricted (neither begins with *),
- * one of them is enough, as in crontab(5).
+ * of three letters; 0 and 7 are Sunday. When both days are restricted (neither
+ * begins with *), one of them is enough, as in crontab(5).
  *
  * On days when the clock changes: a time that does not exist means the first
  * minute after the gap, and several such are one; a time that comes twice is

@@ -2,6 +2,7 @@
 
 #include "engine_internal.h"
 #include "measures.h"
+#include "runner.h"
 
 #include "workers/runtime/log.h"
 
@@ -207,6 +208,7 @@ engine_stop_task(hive_uuid_t worker, hive_uuid_t task)
     if (engine.started && uuid_equal(&worker, &engine.worker)) {
         pulse_now();
     } else if (engine.started) {
+        runner_cancelled();
         wake_tell_stop(&worker);
     }
 }

@@ -141,6 +141,7 @@ retry_of(const work_t *work)
         .error = outcome == NULL ? SLICE_NONE : error_of(work),
         .cost_nano_usd = work->cost_nano_usd,
         .final = work->final, .kept = work->stop == STOP_RELEASE,
+        .after_ms = work->stop == STOP_NONE ? work->after_ms : 0,
     };
 }
 

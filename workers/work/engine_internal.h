@@ -66,6 +66,7 @@ struct work_s {
 
     work_said_t said;
     int final;
+    unsigned after_ms;         /* that the next attempt waits at least */
     char *result, *error;      /* JSON, owned; NULL: none */
     int64_t cost_nano_usd;
 
@@ -206,6 +207,7 @@ typedef struct {
     int64_t cost_nano_usd;
     int final;
     int kept;
+    unsigned after_ms;         /* that the next one waits at least */
 
     enum { RETRY_GONE, RETRY_AGAIN, RETRY_SPENT, RETRY_CANCELLED } what;
 } retry_t;

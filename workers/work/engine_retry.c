@@ -8,7 +8,7 @@
 
 typedef struct {
     hive_uuid_t *ids, *workers;
-    int64_t *attempts, *costs, *final, *kept;
+    int64_t *attempts, *costs, *final, *kept, *after;
     slice_t *outcomes, *errors;
 } columns_t;
 
@@ -22,6 +22,7 @@ columns_of(arena_t *arena, const retry_t *items, size_t n)
         .costs = arena_alloc(arena, n * sizeof(int64_t)),
         .final = arena_alloc(arena, n * sizeof(int64_t)),
         .kept = arena_alloc(arena, n * sizeof(int64_t)),
+        .after = arena_alloc(arena, n * sizeof(int64_t)),
         .outcomes = arena_alloc(arena, n * sizeof(slice_t)),
         .errors = arena_alloc(arena, n * sizeof(slice_t)),
     };
@@ -36,6 +37,7 @@ columns_of(arena_t *arena, const retry_t *items, size_t n)
         c.costs[i] = item->cost_nano_usd;
         c.final[i] = item->final;
         c.kept[i] = item->kept;
+        c.after[i] = item->after_ms;
         c.outcomes[i] = outcome == NULL ? SLICE_NONE
             : (slice_t) { outcome, strlen(outcome) };
         c.errors[i] = item->error;
@@ -94,7 +96,7 @@ retry_tasks(request_t *rq, retry_t *items, size_t count)
         value_jsons(c.errors, count), value_ints(c.costs, count),
         value_ints(c.final, count), value_ints(c.kept, count),
         value_json(turn_times(rq->arena)),
-        value_bool(engine.config.events));
+        value_bool(engine.config.events), value_ints(c.after, count));
 
     for (int i = 0; i < result->nrows; i++) {
         db_row_t row = db_row_at(result, i);

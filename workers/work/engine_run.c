@@ -187,6 +187,12 @@ task_fail(task_run_t *run, int final, const char *code, const char *format,
 }
 
 void
+task_retry_after(task_run_t *run, unsigned ms)
+{
+    ((work_t *) run)->after_ms = ms;
+}
+
+void
 task_cost(task_run_t *run, int64_t nano_usd)
 {
     ((work_t *) run)->cost_nano_usd += nano_usd;

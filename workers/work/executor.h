@@ -48,6 +48,10 @@ void task_succeed(task_run_t *run, slice_t result);
 void task_fail(task_run_t *run, int final, const char *code,
     const char *format, ...) __attribute__((format(printf, 4, 5)));
 
+/* Should this attempt fail, the next one waits at least that long (an hour at
+ * most). */
+void task_retry_after(task_run_t *run, unsigned ms);
+
 /* Progress 0..1 with a message and counters (JSON object, or no data); at
  * most four a second are written, the last one always. */
 void task_progress(task_run_t *run, double share, slice_t message,

@@ -11,8 +11,8 @@
  *
  * What may be called is the allow-list's to say (http_allow.h). Redirects are
  * not followed: a 3xx is a status like others. A status of 5xx, 408, 425 or 429
- * and a connection that failed are tried again while attempts are left;
- * another unexpected one is final. Since an attempt may be made again after it
+ * and a connection that failed are tried again while attempts are left, not
+ * before Retry-After; another unexpected one is final. Since an attempt may be made again after it
  * has arrived, each carries the task's id as its Idempotency-Key, unless the
  * headers name another. */
 
@@ -30,6 +30,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
+#include <time.h>
 
 #define URL_MAX        8192
 #define HEADERS_MAX    64
@@ -38,6 +39,7 @@
 #define TIMEOUT_MS_MAX 600000
 #define CONNECT_MS     10000
 #define EXPECT_MAX     64
+#define RETRY_S_MAX    3600
 
 static const char *const methods[] = {
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", NULL
@@ -552,14 +554,43 @@ is_expected(const plan_t *plan, int status)
     return plan->nexpect == 0 && status >= 200 && status < 300;
 }
 
+/* Retry-After, in seconds or as a date (RFC 9110, 10.2.3), as milliseconds; 0:
+ * nothing of the kind. */
+static unsigned
+retry_after(slice_t value)
+{
+    char text[64];
+    char *end;
+    double seconds;
+
+    if (value.data == NULL || value.len == 0 || value.len >= sizeof(text)) {
+        return 0;
+    }
+    memcpy(text, value.data, value.len);
+    text[value.len] = '\0';
+    if (isdigit((unsigned char) text[0])) {
+        seconds = (double) strtoul(text, &end, 10);
+        if (*end != '\0') {
+            return 0;
+        }
+    } else {
+        seconds = difftime(curl_getdate(text, NULL), time(NULL));
+    }
+    return seconds <= 0 ? 0
+        : seconds > RETRY_S_MAX ? RETRY_S_MAX * 1000
+        : (unsigned) seconds * 1000;
+}
+
 /* The beginning of what was answered is for whoever looks for the reason. */
 static void
-fail_status(task_run_t *run, int status, slice_t body)
+fail_status(task_run_t *run, const http_response_t *response, slice_t body)
 {
+    int status = http_status(response);
     int again = status >= 500 || status == 429 || status == 408
                 || status == 425;
     slice_t text = body.len > 200 ? (slice_t) { body.data, 200 } : body;
 
+    task_retry_after(run, retry_after(http_header(response, "retry-after")));
     text = as_utf8(run->rq->arena, text);
     if (text.len > 0 && memchr(text.data, '\0', text.len) != NULL) {
         text.len = 0;
@@ -628,7 +659,7 @@ call(request_t *rq, void *arg)
     if (rc != 0) {
         fail_transfer(run, response, rc);
     } else if (!is_expected(plan, http_status(response))) {
-        fail_status(run, http_status(response), body);
+        fail_status(run, response, body);
     } else {
         succeed(run, response, body);
     }

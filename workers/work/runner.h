@@ -36,8 +36,10 @@ unsigned runner_lease_ms(const value_t *asked, const hive_uuid_t *token);
 /* Writes the progress that is kept for a task, which is about to end. */
 void runner_progress_flush(request_t *rq, hive_uuid_t id, hive_uuid_t token);
 
-/* A step of a job, to be made each second or so: who ignores that its task was
- * cancelled loses it within [tasks] cancel_grace. */
+/* A task that no process of ours runs was asked to stop: a runner that ignores
+ * it loses its lease within [tasks] cancel_grace. The second is a step of a
+ * job, to be made each second or so. */
+void runner_cancelled(void);
 void runner_cancel_late(request_t *rq, void *arg);
 
 /* Raises 409 "lease_lost", or 404 when the caller has no such task. */

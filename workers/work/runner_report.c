@@ -47,12 +47,35 @@ op_task_heartbeat(request_t *rq)
     rq_reply(rq, 200, buf_slice(&out));
 }
 
-void
-runner_cancel_late(request_t *rq, void *arg)
+/* ---- cancels that are not heard ---- */
+
+static void
+shorten_leases(request_t *rq, void *arg)
 {
     (void) arg;
     db_exec(rq, Q_RUNNER_CANCEL_LATE,
         value_int(engine.config.cancel_grace_ms));
+}
+
+static int cancelled;              /* since the last look at leases */
+
+void
+runner_cancelled(void)
+{
+    cancelled = 1;
+}
+
+void
+runner_cancel_late(request_t *rq, void *arg)
+{
+    (void) arg;
+    if (cancelled) {
+        cancelled = 0;
+        if (rq_try(rq, shorten_leases, NULL) != 0) {
+            cancelled = 1;
+            rq_reraise(rq);
+        }
+    }
 }
 
 /* ---- ends ---- */
