@@ -235,6 +235,35 @@ create view :"cell".all_tasks as
     union all
     select * from :"cell".task_history;
 
+-- The events of a task: those that are stored, and those that its own row
+-- tells: that it was made, its last start, and its end. What happens to every
+-- task costs no event row.
+create function :"cell".task_events(task uuid)
+returns table ("offset" bigint, type text, data jsonb, created_at timestamptz)
+language sql stable parallel safe
+begin atomic
+    select e."offset", e.type, e.data, e.created_at
+    from :"cell".events e where e.channel = 'task:' || task::text
+    union all
+    select x.seq, x.type, x.data, x.at
+    from (select kind, created_at, started_seq, started_at, attempt,
+                 null::bigint as end_seq, null::text as state,
+                 null::timestamptz as finished_at
+          from :"cell".tasks t where t.id = task
+          union all
+          select kind, created_at, started_seq, started_at, attempt,
+                 event_seq, h.state, finished_at
+          from :"cell".task_history h where h.id = task) t
+    cross join lateral (values
+        (1::bigint, 'task.created', jsonb_build_object('kind', t.kind),
+            t.created_at),
+        (t.started_seq, 'task.running', jsonb_build_object('state', 'running',
+            'attempt', t.attempt), t.started_at),
+        (t.end_seq, 'task.' || t.state, jsonb_build_object('state', t.state,
+            'attempt', t.attempt), t.finished_at)) x (seq, type, data, at)
+    where x.seq is not null;
+end;
+
 -- A child waits for its parents. Ranks are copies of the tasks' own, kept by
 -- whoever changes those: with every edge going up, a cycle cannot be stored.
 create table :"cell".task_dependencies (

@@ -37,7 +37,7 @@ with c as materialized (
     where q.ctid = any (array(select c.place from c join u on u.id = c.id))
 ), claim as (
     insert into task_claims (id, worker_id, ids)
-    select $4::uuid, $4::uuid, array_agg(id) from u having count(*) > 0
+    select gen_random_uuid(), $4::uuid, array_agg(id) from u having count(*) > 0
 ), e as materialized (
     select id, 'task:' || id::text as channel, event_seq,
            jsonb_build_object('state', 'running', 'attempt', attempt) as data

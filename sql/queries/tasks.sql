@@ -177,7 +177,7 @@ from l left join event e on true
 -- whether to append the event. No row: absent, not theirs, or finished;
 -- `new_state` null: it is not paused.
 with l as materialized (
-    select t.id, t.state
+    select t.id, task_state(t.state, t.worker_id) as state
     from tasks t
     where t.id = $2::uuid and t.owner_id = $1::uuid
     for update
@@ -214,7 +214,7 @@ from l left join changed c on true left join event e on true
 -- No row: absent, not theirs, or finished; `new_state` null: it is not
 -- scheduled.
 with l as materialized (
-    select t.id, t.state
+    select t.id, task_state(t.state, t.worker_id) as state
     from tasks t
     where t.id = $2::uuid and t.owner_id = $1::uuid
     for update
@@ -313,39 +313,11 @@ order by attempt
 limit $4::bigint
 
 -- name: task_events (read)
--- Up to $4 events of task $2, which is theirs, after offset $3: those that are
--- stored, and those that the task's own row tells: that it was made, its last
--- start, and its end.
-with t as materialized (
-    select t.id, t.kind, t.created_at, t.started_seq, t.started_at, t.attempt,
-           null::bigint as end_seq, null::text as state,
-           null::timestamptz as finished_at
-    from tasks t where t.id = $2::uuid and t.owner_id = $1::uuid
-    union all
-    select h.id, h.kind, h.created_at, h.started_seq, h.started_at, h.attempt,
-           h.event_seq, h.state, h.finished_at
-    from task_history h where h.id = $2::uuid and h.owner_id = $1::uuid
-)
-select "offset", type, data, created_at
-from (
-    select 1::bigint as "offset", 'task.created' as type,
-           jsonb_build_object('kind', kind) as data, created_at
-    from t
-    union all
-    select started_seq, 'task.running',
-           jsonb_build_object('state', 'running', 'attempt', attempt),
-           started_at
-    from t where started_seq is not null
-    union all
-    select end_seq, 'task.' || state,
-           jsonb_build_object('state', state, 'attempt', attempt), finished_at
-    from t where end_seq is not null
-    union all
-    select e."offset", e.type, e.data, e.created_at
-    from events e where e.channel = 'task:' || $2::uuid::text
-) e
-where "offset" > $3::bigint
-order by "offset"
+-- Up to $4 events of task $2, which is theirs, after offset $3.
+select e."offset", e.type, e.data, e.created_at
+from task_events($2::uuid) e
+where $1::uuid is not null and e."offset" > $3::bigint
+order by e."offset"
 limit $4::bigint
 
 -- name: tasks_by_state (read)

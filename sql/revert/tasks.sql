@@ -2,6 +2,7 @@
 
 begin;
 
+drop function :"cell".task_events(uuid);
 drop view :"cell".all_tasks;
 drop view :"cell".running_tasks;
 drop view :"cell".ready_tasks;

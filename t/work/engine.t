@@ -20,7 +20,7 @@ sub attempts {
 
 sub events {
     my ($id) = @_;
-    return $hive->psql(qq{select string_agg("offset" || ' ' || type, ', ' order by "offset") from cell0.events where channel = 'task:$id'});
+    return $hive->psql(qq{select string_agg("offset" || ' ' || type, ', ' order by "offset") from cell0.task_events('$id')});
 }
 
 subtest 'success' => sub {
@@ -28,7 +28,7 @@ subtest 'success' => sub {
     is $tasks->ended($noop), 'succeeded', 'noop';
     is $tasks->of($noop, 'attempt'), 1, 'at its first attempt';
     is $tasks->of($noop, "id || ''", 'tasks'), '', 'and left the table of the unfinished';
-    is events($noop), '2 task.running, 3 task.succeeded', 'with its events';
+    is events($noop), '1 task.created, 2 task.running, 3 task.succeeded', 'with its events';
 
     my $sleep = $tasks->add(kind => 'sleep', input => '{"ms": 50}');
     is $tasks->ended($sleep), 'succeeded', 'sleep';
@@ -40,7 +40,7 @@ subtest 'failure and retries' => sub {
     is $tasks->ended($id), 'succeeded', 'the third attempt succeeds';
     is $tasks->of($id, 'attempt'), 3, 'which it was';
     is attempts($id), '1 failed asked_to_fail, 2 failed asked_to_fail', 'the others are told of';
-    is events($id), '2 task.running, 3 task.retrying, 4 task.ready, 5 task.running, 6 task.retrying, 7 task.ready, 8 task.running, 9 task.succeeded',
+    is events($id), '1 task.created, 2 task.running, 3 task.retrying, 4 task.ready, 5 task.running, 6 task.retrying, 7 task.ready, 8 task.running, 9 task.succeeded',
         'offsets have no gap';
 
     $id = $tasks->add(kind => 'sleep', input => '{"fail": 9}', backoff_ms => 20, max_attempts => 2);
@@ -100,6 +100,7 @@ subtest 'pause' => sub {
     ok $tasks->wait_state($id, 'paused'), 'paused';
     is attempts($id), '1 paused ', 'its attempt is told of';
     $hive->psql("update cell0.tasks set state = 'ready' where id = '$id'");
+    Hive::Test::Tasks::queue($hive);
     is $tasks->ended($id), 'succeeded', 'it is run again';
     is $tasks->of($id, 'attempt'), 2, 'though it had only one attempt: a pause costs none';
 };

@@ -6,6 +6,7 @@ use warnings;
 use FindBin qw($Bin);
 use lib "$Bin/../lib";
 use Hive::Test;
+use Hive::Test::Tasks;
 use Mojo::IOLoop;
 use Mojo::Promise;
 use Test::More;
@@ -92,7 +93,7 @@ subtest 'a claim' => sub {
     my $shown = $hive->get("$base/$id", $ada)->json;
     is_deeply $shown->{result}, { sum => 3 }, 'result';
     is $shown->{cost_nano_usd}, 7, 'cost';
-    is $hive->psql(qq{select string_agg(type, ' ' order by "offset") from cell0.events where channel = 'task:$id'}),
+    is $hive->psql(qq{select string_agg(type, ' ' order by "offset") from cell0.task_events('$id')}),
         'task.created task.running task.succeeded', 'events';
 };
 
@@ -235,6 +236,7 @@ subtest 'two runners racing' => sub {
         select ('01900000-0000-7000-8000-' || lpad(i::text, 12, '0'))::uuid, '$ada->{id}', now(), now(), 'race', 'ready', i, true
         from generate_series(1, 300) i returning id
 SQL
+    Hive::Test::Tasks::queue($hive);
     my %seen;
     my $round;
     $round = sub {
@@ -472,6 +474,7 @@ subtest 'a runner outlives what it talks to' => sub {
         values ('01900000-0000-7000-8001-000000000001', '$ada->{id}', now(), now(), 'count', 'ready', 1, true, '{"to": 1}')
         returning id
 SQL
+    Hive::Test::Tasks::queue($hive);
     sleep 2;
     $hive->start_worker;
     $hive->wait_ready;

@@ -55,7 +55,7 @@ subtest 'create' => sub {
     is $task->{state}, 'ready', 'ready';
     is $task->{deadline_at}, '2040-01-01T00:00:00.000Z', 'deadline';
     is $task->{run_at}, $task->{created_at}, 'runs at once';
-    is $hive->psql("select type from cell0.events where channel = 'task:$task->{id}'"), 'task.created', 'and its event';
+    is $hive->psql("select type from cell0.task_events('$task->{id}')"), 'task.created', 'and its event';
 };
 
 subtest 'defaults and first states' => sub {
@@ -213,7 +213,7 @@ subtest 'patch' => sub {
     is_deeply [sort map { "$_->{field} $_->{code}" } @{ $res->json->{errors} }],
         ['id read_only', 'kind read_only', 'nothing unknown_member', 'unique_key read_only'], 'and each is named';
     is $hive->psql(qq{select string_agg("offset"::text, ',' order by "offset") = string_agg(n::text, ',' order by n) from
-        (select "offset", row_number() over (order by "offset") as n from cell0.events where channel = 'task:$task->{id}') e}), 't', 'offsets without a gap';
+        (select "offset", row_number() over (order by "offset") as n from cell0.task_events('$task->{id}')) e}), 't', 'offsets without a gap';
 
     add($ada, kind => 'test.p');
     my $claimed = $hive->post("$base/claim", $ada, { kinds => ['test.p'] })->json->{tasks}[0];

@@ -64,7 +64,7 @@ subtest 'create' => sub {
     my $one = now($items->[0]{id});
     is_deeply [@$one{qw(title labels input priority)}], ['one', ['x', 'y'], { n => 1 }, 5], 'and each with its own';
     is now($items->[2]{id})->{priority}, 9, 'priorities too';
-    is $hive->psql("select string_agg(distinct type, ',') from cell0.events where channel = 'task:$items->[0]{id}'"), 'task.created', 'events too';
+    is $hive->psql("select string_agg(distinct type, ',') from cell0.task_events('$items->[0]{id}')"), 'task.created', 'events too';
 };
 
 subtest 'a thousand' => sub {

@@ -271,7 +271,8 @@ select (lpad(to_hex(floor(extract(epoch from now()) * 1000)::bigint), 12, '0') |
        n, now(), now(), 'ready', 'noop', 'Task ' || n, 'word' || n % 1000 || ' waits', array['label' || n % 50]
 from generate_series(1, $ready) n
 SQL
-    $db->do($_) for 'vacuum analyze task_history', 'vacuum analyze tasks', 'checkpoint';
+    $db->do('insert into task_ready (lane, turn, id) select kind, turn, id from tasks');
+    $db->do($_) for 'vacuum analyze task_history', 'vacuum analyze tasks', 'vacuum analyze task_ready', 'checkpoint';
     return;
 }
 
@@ -304,7 +305,7 @@ sub claim_latency {
         my ($batch, $n) = @_;
         return QueueHive::median(map {
             my $began = time;
-            $session->selectall_arrayref("execute claim('noop', $batch, -9000000000, '$me', false)");
+            $session->selectall_arrayref("execute claim('noop', $batch, -9000000000, '$me', gen_random_uuid())");
             1000 * (time - $began);
         } 1 .. $n);
     };

@@ -31,8 +31,19 @@ sub add {
                    || '8' || substr(md5(random()::text), 1, 15))::uuid, now(), $run_at, $values
         from generate_series(1, $count)
         returning id});
+    queue($self->{hive});
     my @ids = split /\n/, $ids;
     return wantarray ? @ids : $ids[0];
+}
+
+# What was made ready by SQL can be claimed from here on.
+sub queue {
+    my ($hive) = @_;
+    $hive->psql(q{insert into cell0.task_ready (lane, turn, id)
+        select cell0.task_lane(remote, owner_id, kind), turn, id from cell0.tasks
+        where state = 'ready' and worker_id is null and (limit_key is null or limit_slot)
+        on conflict do nothing});
+    return;
 }
 
 # How a task ended, waiting for it that long; '' when it has not.
@@ -49,7 +60,7 @@ sub of {
 
 sub wait_state {
     my ($self, $id, $state, $seconds) = @_;
-    return $self->{hive}->wait_for($seconds // 10, sub { $self->of($id, 'state', 'tasks') eq $state });
+    return $self->{hive}->wait_for($seconds // 10, sub { $self->of($id, 'state') eq $state });
 }
 
 # Waits until none is left unfinished; returns the seconds it took, undef when
