@@ -72,6 +72,92 @@ select id, owner_id, attempt, dependents, turn, run_id, run_at, deadline_at,
        timeout_ms, templated, input, event_seq, freed
 from u
 
+-- name: engine_hold
+-- As engine_claim, inside a transaction that also ends what it takes. Plain
+-- tasks (nobody waits for them, they are of no run, nothing is to be filled
+-- in) are only locked and come back as `held`; the others are claimed.
+with c as materialized (
+    select t.ctid, t.id, t.owner_id, t.attempt + 1 as attempt, t.dependents,
+           t.turn, t.run_id, t.run_at, t.deadline_at, t.timeout_ms,
+           t.templated, t.input, t.event_seq + 1 as event_seq, t.rank,
+           t.dependents = 0 and t.run_id is null and t.limit_key is null
+               and not t.templated as held
+    from tasks t
+    where t.kind = $1::varchar and t.turn >= $3::bigint and t.state = 'ready'
+      and not t.remote and (t.limit_key is null or t.limit_slot)
+      and t.attempt < 32767
+      and exists (select from task_workers w
+                  where w.id = $4::uuid and w.dead_at is null)
+    order by t.turn, t.id
+    limit $2::integer
+    for update of t skip locked
+), u as (
+    update tasks t
+    set state = 'running', attempt = t.attempt + 1, worker_id = $4::uuid,
+        started_at = now(), updated_at = now(), version = t.version + 1,
+        event_seq = t.event_seq + 1
+    where t.ctid = any (array(select c.ctid from c where not c.held))
+    returning t.id, t.event_seq, t.attempt
+), event as (
+    insert into events (channel, "offset", type, data)
+    select 'task:' || id::text, event_seq, 'task.running',
+           jsonb_build_object('state', 'running', 'attempt', attempt)
+    from u where $5::boolean
+)
+select id, owner_id, attempt, dependents, turn, run_id, run_at, deadline_at,
+       timeout_ms, templated, input, event_seq, rank > 0 as freed, held
+from c
+
+-- name: engine_held_take
+-- Those of the held tasks $1 that did not succeed at once are claimed, for
+-- worker $2, to be settled like any other; $3: whether to append events.
+with u as (
+    update tasks t
+    set state = 'running', attempt = t.attempt + 1, worker_id = $2::uuid,
+        started_at = now(), updated_at = now(), version = t.version + 1,
+        event_seq = t.event_seq + 1
+    where t.id = any ($1::uuid[])
+    returning t.id, t.event_seq, t.attempt
+), event as (
+    insert into events (channel, "offset", type, data)
+    select 'task:' || id::text, event_seq, 'task.running',
+           jsonb_build_object('state', 'running', 'attempt', attempt)
+    from u where $3::boolean
+)
+select count(*) as n from u
+
+-- name: engine_held_end
+-- The held tasks $1 have succeeded, run by worker $2, with results $3 (an
+-- object by id, or null); $4: whether to append events. Returns how many.
+with gone as (
+    delete from tasks t
+    where t.id = any ($1::uuid[])
+    returning t.*
+), moved as (
+    insert into task_history (id, owner_id, turn, run_at, created_at,
+        updated_at, version, event_seq, rank, cost_nano_usd, timeout_ms,
+        backoff_ms, priority, attempt, attempt_base, max_attempts,
+        run_on_failure, state, kind, title, description, labels, input,
+        project_id, parent_id, worker_id, deadline_at, started_at,
+        finished_at, unique_key, progress, progress_message, counters, result,
+        error)
+    select id, owner_id, turn, run_at, created_at, now(), version + 2,
+        event_seq + 2, rank, cost_nano_usd, timeout_ms, backoff_ms, priority,
+        attempt + 1, attempt_base, max_attempts, run_on_failure, 'succeeded',
+        kind, title, description, labels, input, project_id, parent_id,
+        $2::uuid, deadline_at, now(), statement_timestamp(), unique_key,
+        progress, progress_message, counters, $3::jsonb->id::text, error
+    from gone
+), event as (
+    insert into events (channel, "offset", type, data)
+    select 'task:' || g.id::text, g.event_seq + e.n, 'task.' || e.state,
+           jsonb_build_object('state', e.state, 'attempt', g.attempt + 1)
+    from gone g cross join (values (1, 'running'), (2, 'succeeded'))
+        e (n, state)
+    where $4::boolean
+)
+select count(*) as n from gone
+
 -- name: engine_poll (read)
 -- Those of the kinds $1 that have a task to claim.
 select k.kind from unnest($1::text[]) k (kind)
@@ -209,13 +295,17 @@ where w.dead_at < now() - interval '1 day'
                   where t.worker_id = w.id and t.state = 'running')
 
 -- name: engine_orphans (read)
--- Up to $1 running tasks whose worker is dead or whose lease has run out.
-(select t.id, t.attempt, t.worker_id, t.dependents, t.run_id
+-- Up to $1 running tasks whose worker is dead or whose lease has run out,
+-- `timed_out` with the time of the attempt.
+(select t.id, t.attempt, t.worker_id, t.dependents, t.run_id,
+        t.kind, false as timed_out
  from task_workers w join tasks t on t.worker_id = w.id
  where w.dead_at is not null and t.state = 'running'
  order by t.id limit $1::integer)
 union all
-(select t.id, t.attempt, t.worker_id, t.dependents, t.run_id
+(select t.id, t.attempt, t.worker_id, t.dependents, t.run_id,
+        t.kind, coalesce(t.lease_until >= t.started_at
+            + nullif(t.timeout_ms, 0) * interval '1 ms', false)
  from tasks t
  where t.lease_until is not null and t.lease_until < now()
    and t.state = 'running'
