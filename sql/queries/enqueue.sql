@@ -25,11 +25,24 @@ where $20::boolean
 -- Tasks $1, whose columns are arrays: of one item where all are alike (hence
 -- "coalesce"), else of as many as there are tasks. What few tasks have is in
 -- $13, by column. $14 to $17: edges between them. $18: whether to append
--- events, of which $19 is the data.
+-- events, of which $19 is the data. $20: the run that they are of, to be made
+-- too, by column; or null.
 --
 -- Sets are unnested in the select list, where they advance together without
 -- being stored first.
-with edge as (
+with run as (
+    insert into runs (id, owner_id, project_id, workflow_id,
+        workflow_version, name, on_failure, input, total_n, left_n,
+        created_at, updated_at)
+    select r.id, r.owner_id, r.project_id, r.workflow_id, r.workflow_version,
+           r.name, r.on_failure, r.input, r.total, r.total, r.created_at,
+           r.created_at
+    from jsonb_to_record($20::jsonb) r (id uuid, owner_id uuid,
+        project_id uuid, workflow_id uuid, workflow_version bigint, name text,
+        on_failure text, input jsonb, total integer, created_at timestamptz)
+    where $20::jsonb is not null
+    returning id, state, total_n, created_at
+), edge as (
     insert into task_dependencies (parent_id, child_id, parent_rank,
         child_rank)
     select unnest($14::uuid[]), unnest($15::uuid[]), unnest($16::bigint[]),
@@ -42,6 +55,11 @@ with edge as (
     from (select unnest($1::uuid[]) as id, unnest($19::jsonb[]) as data,
                  unnest($3::timestamptz[]) as created_at) e
     where $18::boolean
+    union all
+    select 'workflow:' || r.id::text, 1, 'run.created',
+           jsonb_build_object('state', r.state, 'total', r.total_n,
+               'left', r.total_n), r.created_at
+    from run r where $18::boolean
 )
 insert into tasks (id, owner_id, created_at, updated_at, kind, state, turn,
     run_at, priority, title, input, remote, description, labels, project_id,
