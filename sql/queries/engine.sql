@@ -242,7 +242,9 @@ where w.dead_at < now() - interval '1 day'
  where w.dead_at is not null
  limit $1::integer)
 union all
-(select t.id, t.attempt, t.worker_id, t.dependents, t.run_id
+(select t.id, t.attempt, t.worker_id, t.dependents, t.run_id,
+        t.kind, coalesce(t.lease_until >= t.started_at
+            + nullif(t.timeout_ms, 0) * interval '1 ms', false)
  from tasks t
  where t.lease_until is not null and t.lease_until < now()
    and t.worker_id is not null

@@ -24,11 +24,24 @@ select $20::text, $6::bigint, $1::uuid where $20::text <> ''
 -- Tasks $1, whose columns are arrays: of one item where all are alike (hence
 -- "coalesce"), else of as many as there are tasks. What few tasks have is in
 -- $13, by column. $14 to $17: edges between them. $18: the lanes they are ready
--- in, '' for those that are not.
+-- in, '' for those that are not. $20: the run that they are of, to be made too,
+-- by column, or null; $19: whether to append its event.
 --
 -- Sets are unnested in the select list, where they advance together without
 -- being stored first.
-with edge as (
+with run as (
+    insert into runs (id, owner_id, project_id, workflow_id,
+        workflow_version, name, on_failure, input, total_n, left_n,
+        created_at, updated_at)
+    select r.id, r.owner_id, r.project_id, r.workflow_id, r.workflow_version,
+           r.name, r.on_failure, r.input, r.total, r.total, r.created_at,
+           r.created_at
+    from jsonb_to_record($20::jsonb) r (id uuid, owner_id uuid,
+        project_id uuid, workflow_id uuid, workflow_version bigint, name text,
+        on_failure text, input jsonb, total integer, created_at timestamptz)
+    where $20::jsonb is not null
+    returning id, state, total_n, created_at
+), edge as (
     insert into task_dependencies (parent_id, child_id, parent_rank,
         child_rank)
     select unnest($14::uuid[]), unnest($15::uuid[]), unnest($16::bigint[]),
@@ -39,6 +52,12 @@ with edge as (
     from (select unnest($1::uuid[]) as id, unnest($6::bigint[]) as turn,
                  unnest($18::text[]) as lane) q
     where coalesce(lane, ($18::text[])[1]) <> ''
+), event as (
+    insert into events (channel, "offset", type, data, created_at)
+    select 'workflow:' || r.id::text, 1, 'run.created',
+           jsonb_build_object('state', r.state, 'total', r.total_n,
+               'left', r.total_n), r.created_at
+    from run r where $19::boolean
 )
 insert into tasks (id, owner_id, created_at, updated_at, kind, state, turn,
     run_at, priority, title, input, remote, description, labels, project_id,

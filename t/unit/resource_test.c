@@ -659,60 +659,125 @@ static const part_t job_parts[] = {
     { "jobs", open_states }, { "old_jobs", closed_states }
 };
 static const resource_t job = {
-    .name = "job", .table = "jobs", .viewer = "t.owner_id = $1::uuid",
-    .columns = job_columns,
+    .name = "job", .table = "jobs", .owner_column = "owner_id",
+    .viewer = "t.owner_id = $1::uuid", .columns = job_columns,
     .ncolumns = sizeof(job_columns) / sizeof(job_columns[0]),
     .default_sort = "-created_at", .gathered = "state", .parts = job_parts,
-    .nparts = 2, .search_guard = "@.title <> ''",
+    .nparts = 2, .ntables = 2, .search_guard = "@.title <> ''",
 };
 
-#define JOB(table, values, more) \
-    "select t.* from unnest(" values ") g (v) cross join lateral (select" \
-    " t.id, t.state, t.group_id, t.title, t.tags, upper(t.how) as how," \
-    " t.created_at from " table " t where (t.owner_id = $1::uuid)" more ") t"
-
-static void
-assert_gathered(const char *query, list_start_t start, const char *wanted)
+static list_t
+read_jobs(const char *query)
 {
     list_t list;
-    size_t count;
 
     querying = &job;
     assert_int_equal(read_query(query, 0, &list), CURSOR_OK);
     querying = &thing;
     assert_string_equal(faults, "");
+    return list;
+}
+
+static const char *
+gathered(const list_t *list, gather_t how, size_t *count, value_t *values)
+{
+    buf_t text;
+
+    values[0] = value_uuid((hive_uuid_t) { { 0 } });
+    buf_init(&text, arena, 256);
+    *count = list_gather(list, how, 300, &text, values);
+    assert_true(*count <= GATHER_VALUES(list->nfilters));
+    buf_putc(&text, '\0');
+    return text.data;
+}
+
+#define ARM(lead, table, where, order) \
+    "(select t." lead " as _lead, t.id, t.state::text, t.group_id, t.title," \
+    " t.tags, upper(t.how) as how, t.created_at from " table " t where " \
+    where " order by t." lead order ", t.id" order " limit 300)"
+#define OWNER "t.owner_id = any(array[$1::uuid])"
+#define WINDOW(arms, order, last, filters) \
+    "with w as materialized (select * from (" arms ") t order by t._lead" \
+    order ", t.id" order " limit 300) select c.walked as _walked, c.last as" \
+    " _last, t.* from (select count(*) as walked, (select t.id from w t order" \
+    " by t.id" last " limit 1) as last from w) c left join lateral (select" \
+    " t.id, t.state, t.group_id, t.title, t.tags, t.how, t.created_at from w" \
+    " t where true" filters " limit "
+
+static void
+assert_gathered(const char *query, list_start_t start, gather_t how,
+    const char *wanted, size_t wanted_count)
+{
+    list_t list = read_jobs(query);
+    value_t values[32];
+    size_t count;
+
     list.start = start;
-    assert_string_equal(composed(&list, &count), wanted);
+    assert_string_equal(gathered(&list, how, &count, values), wanted);
+    assert_int_equal(count, wanted_count);
 }
 
 static void
-gathered_lists_ask_for_each_value(void **state)
+windows_are_merged_of_states(void **state)
 {
     (void) state;
-    assert_gathered("", LIST_FIRST, "select * from (("
-        JOB("jobs", "$2::text[]", " and t.state = g.v"
-            " order by t.id desc limit $4::bigint") ") union all ("
-        JOB("old_jobs", "$3::text[]", " and t.state = g.v"
-            " order by t.id desc limit $4::bigint") ")) t"
-        " order by t.id desc limit $4::bigint");
-    assert_gathered("state=new&sort=created_at", LIST_AFTER,
-        JOB("jobs", "$2::text[]", " and t.state = g.v and t.id > $3::uuid"
-            " order by t.id limit $4::bigint")
-        " order by t.id limit $4::bigint");
-    assert_gathered("state=done&tags=a&q=b", LIST_FIRST,
-        JOB("old_jobs", "$2::text[]", " and t.state = g.v"
-            " and t.tags <> '{}' and t.tags @> $3::text[] and (t.title <> '')"
-            " and to_tsvector('simple', t.title) @@ (select regexp_replace("
-            "websearch_to_tsquery('simple', $4::text)::text, "
-            "'(^|[ (])(''[^'']+'')$', '\\1\\2:*')::tsquery)"
-            " order by t.id desc limit $5::bigint")
-        " order by t.id desc limit $5::bigint");
+    assert_gathered("", LIST_FIRST, GATHER_WINDOW, WINDOW(
+        ARM("owner_id", "jobs", OWNER " and t.state = $2::text", " desc")
+        " union all "
+        ARM("owner_id", "jobs", OWNER " and t.state = $3::text", " desc")
+        " union all "
+        ARM("owner_id", "old_jobs", OWNER " and t.state = $4::text", " desc"),
+        " desc", "", " order by t.id desc") "$5::bigint) t on true"
+        " order by t.id desc", 5);
+    assert_gathered("state=new&sort=created_at&tags=a", LIST_AFTER,
+        GATHER_WINDOW, WINDOW(
+        ARM("owner_id", "jobs", OWNER " and t.state = $3::text"
+            " and t.id > $2::uuid", ""),
+        "", " desc", " and t.tags <> '{}' and t.tags @> $4::text[]"
+        " order by t.id") "$5::bigint) t on true order by t.id", 5);
+}
+
+static void
+windows_are_of_one_group_where_one_is_asked_for(void **state)
+{
+    (void) state;
     assert_gathered("group_id=018f0000-0000-7000-8000-000000000001"
-        "&state=new", LIST_FIRST,
-        JOB("jobs", "$2::text[]::uuid[]", " and t.group_id = g.v"
-            " and t.state = any($3::text[])"
-            " order by t.id desc limit $4::bigint")
-        " order by t.id desc limit $4::bigint");
+        "&state=new,done", LIST_FIRST, GATHER_WINDOW, WINDOW(
+        ARM("group_id", "jobs", "t.group_id = any(array[$2::uuid])"
+            " and (t.owner_id = $1::uuid)", " desc") " union all "
+        ARM("group_id", "old_jobs", "t.group_id = any(array[$2::uuid])"
+            " and (t.owner_id = $1::uuid)", " desc"),
+        " desc", "", " and t.state = any($3::text[]) order by t.id desc")
+        "$4::bigint) t on true order by t.id desc", 4);
+}
+
+static void
+what_an_index_serves_is_looked_up_whole(void **state)
+{
+    static const char *const columns = "select t.id as _lead, t.id,"
+        " t.state::text, t.group_id, t.title, t.tags, upper(t.how) as how,"
+        " t.created_at from ";
+    static const char *const where = " t where (t.owner_id = $1::uuid)"
+        " and t.id < $2::uuid and t.tags <> '{}' and t.tags @> $3::text[]"
+        " and (t.title <> '') and to_tsvector('simple', t.title) @@ (select"
+        " regexp_replace(websearch_to_tsquery('simple', $4::text)::text, "
+        "'(^|[ (])(''[^'']+'')$', '\\1\\2:*')::tsquery)";
+    list_t list = read_jobs("tags=a&q=b");
+
+    (void) state;
+    assert_true(list_is_filtered(&list) && list_is_indexed(&list));
+    assert_gathered("tags=a&q=b", LIST_AFTER, GATHER_WHOLE,
+        arena_printf(arena, "with w as materialized (%sjobs%s union all"
+            " %sold_jobs%s) select t.id, t.state, t.group_id, t.title,"
+            " t.tags, t.how, t.created_at from w t order by t.id desc limit"
+            " $5::bigint", columns, where, columns, where), 5);
+    list = read_jobs("state=new&created_after=2024-01-01T00:00:00Z");
+    assert_true(!list_is_filtered(&list) && !list_is_indexed(&list));
+    list = read_jobs("group_id=018f0000-0000-7000-8000-000000000001");
+    assert_true(!list_is_filtered(&list) && !list_is_indexed(&list));
+    list = read_jobs("group_id=018f0000-0000-7000-8000-000000000001,"
+        "018f0000-0000-7000-8000-000000000002");
+    assert_true(list_is_filtered(&list) && list_is_indexed(&list));
 }
 
 static void
@@ -734,21 +799,14 @@ the_time_of_an_id_is_compared_as_an_id(void **state)
 
     (void) state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        value_t values[16];
+        list_t list = read_jobs(cases[i].query);
+        value_t values[32];
         char text[UUID_TEXT];
-        list_t list;
-        buf_t out;
+        size_t count;
 
-        querying = &job;
-        read_query(cases[i].query, 0, &list);
-        querying = &thing;
-        values[0] = value_uuid((hive_uuid_t) { { 0 } });
-        buf_init(&out, arena, 256);
-        list_compose(&list, &out, values);
-        buf_putc(&out, '\0');
-        assert_non_null(strstr(out.data, i < 2 ? " and t.id < $4::uuid"
-                                               : " and t.id >= $4::uuid"));
-        uuid_format(&values[3].as.uuid, text);
+        assert_non_null(strstr(gathered(&list, GATHER_WINDOW, &count, values),
+            i < 2 ? " and t.id < $2::uuid" : " and t.id >= $2::uuid"));
+        uuid_format(&values[1].as.uuid, text);
         assert_memory_equal(text, bounds[cases[i].bound], UUID_TEXT);
     }
 }
@@ -885,7 +943,9 @@ main(void)
         IN_ARENA(a_cursor_continues_its_own_list_only),
         IN_ARENA(text_keys_are_kept_as_they_are),
         IN_ARENA(nulls_sort_after_every_value),
-        IN_ARENA(gathered_lists_ask_for_each_value),
+        IN_ARENA(windows_are_merged_of_states),
+        IN_ARENA(windows_are_of_one_group_where_one_is_asked_for),
+        IN_ARENA(what_an_index_serves_is_looked_up_whole),
         IN_ARENA(the_time_of_an_id_is_compared_as_an_id),
         IN_ARENA(counts_of_parts_are_added),
         IN_ARENA(changes_compose_to_one_statement_with_their_event),

@@ -291,6 +291,7 @@ subtest 'heartbeats keep a lease' => sub {
     ($task) = claim('beat.timeout', lease_ms => 60000);
     ok $hive->psql("select extract(epoch from timestamptz '$task->{lease_until}' - now())") <= 1.5, 'never beyond the time-out';
     ok $hive->wait_for(8, sub { row($task->{id}, 'state') eq 'failed' }), 'which ends the attempt';
+    is attempts($task->{id}), '1 timed_out', 'as what it was';
     is report('heartbeat', $task)->code, 409, 'for good';
 };
 

@@ -81,6 +81,7 @@ subtest 'leases that are lost' => sub {
     add('lost', max_attempts => 1);
     claim('lost', lease_ms => 1000);
     shows('hive_task_leases_lost_total', 1);
+    shows('hive_task_attempts_total{kind="lost",outcome="lost"}', 1);
 };
 
 # What begins anew is taken for a reset by whoever adds up rates.

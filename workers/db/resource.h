@@ -36,8 +36,7 @@ typedef enum {
 #define DETAIL     0x080  /* not in lists */
 #define OF_ID      0x100  /* a TIME that is the milliseconds of the id: sorts
                              and filters by it go by id */
-#define GATHERED   0x200  /* an ENUM or UUID with an index of it and id: lists
-                             filtered by it are gathered, see below */
+#define GATHERED   0x200  /* a UUID with an index of it and id: see below */
 
 /* Filters, by type:
  *   TEXT         name=the whole text
@@ -68,13 +67,11 @@ typedef struct {
 } column_t;
 
 /* One of the tables of a resource that has several, and the values of the
- * resource's `gathered` column that its rows have. A view, behind the tables,
- * is a better way to those rows of a table that have these values; lists
- * gathered over that column take it. */
+ * resource's `gathered` column that its rows have. Behind the tables come
+ * views, each a better way to the rows of a table that have these values. */
 typedef struct {
     const char *table;
     const char *const *values;  /* NULL-terminated */
-    int is_view;
 } part_t;
 
 #define PARTS_MAX 4
@@ -85,11 +82,12 @@ typedef struct {
  * the times included. A column that can be written, and is neither REQUIRED
  * nor NULLABLE, has a fallback.
  *
- * A list whose order no single index has is gathered: its first rows are
- * among the first rows for each value of one column, each of which an index
- * of (that column, id) gives without a look at the rest. With `gathered` every
- * list of the resource is made so: by the first filter that is GATHERED, else
- * by that column with all its values. It is sorted by what is OF_ID only. */
+ * With `gathered`, lists are put together of the rows of each value of that
+ * column, each in the order of an index of (owner, that column, id), so that
+ * the newest of all states are found, or those of some, without an index for
+ * either: resource_gather.c. A filter by one value of a GATHERED column, which
+ * has an index with id of its own, comes before that. Such a list is of what
+ * the caller owns, and sorted by what is OF_ID. */
 typedef struct {
     const char *name;           /* "project": channel and codes */
     const char *table;          /* "projects"; the first of the parts */

@@ -4,7 +4,9 @@
 
 #include "resource_parts.h"
 
-#define STREAM_PAGE 200
+#define STREAM_PAGE  200
+#define WINDOW_FIRST 300
+#define WINDOW_NEXT  10000
 
 /* ---- which of the two ---- */
 
@@ -65,19 +67,98 @@ wants_lines(const request_t *rq)
 
 /* ---- reading rows ---- */
 
+/* Rows of a page may come from several results. */
+typedef struct {
+    db_row_t *rows;
+    int count;
+} rows_t;
+
+static void
+rows_add(rows_t *rows, const db_result_t *result)
+{
+    int id = db_column(result, "id");
+
+    for (int i = 0; i < result->nrows; i++) {
+        db_row_t row = db_row_at(result, i);
+
+        if (!db_is_null(&row, id)) {
+            rows->rows[rows->count++] = row;
+        }
+    }
+}
+
 static const db_result_t *
-list_rows(request_t *rq, const list_t *list)
+list_part(request_t *rq, const list_t *list, gather_t how, unsigned window)
 {
     value_t *values = arena_alloc(rq->arena,
-        LIST_VALUES(list->nfilters) * sizeof(*values));
+        GATHER_VALUES(list->nfilters) * sizeof(*values));
     size_t count;
     buf_t text;
 
+    buf_init(&text, rq->arena, 8192);
+    values[0] = value_uuid(rq->user);
+    count = list_gather(list, how, window, &text, values);
+    return db_expect_rows(rq,
+        db_exec_text(rq, buf_slice(&text), LANE_READ, values, count));
+}
+
+/* Windows have few widths, since each is a statement. */
+static unsigned
+window_of(const list_t *list)
+{
+    return list_is_filtered(list) ? WINDOW_FIRST
+        : list->limit <= 21 ? 21 : list->limit <= 101 ? 101 : STREAM_PAGE;
+}
+
+static void
+gather_rows(request_t *rq, const list_t *list, rows_t *rows)
+{
+    unsigned window = window_of(list);
+    list_t part = *list;
+
+    for (;;) {
+        const db_result_t *result = list_part(rq, &part, GATHER_WINDOW,
+            window);
+        db_row_t first = db_row_at(result, 0);
+
+        rows_add(rows, result);
+        if (rows->count == list->limit
+            || db_int(&first, "_walked") < (int64_t) window)
+        {
+            return;
+        }
+        part.limit = list->limit - rows->count;
+        part.start = LIST_AFTER;
+        part.id = db_uuid(&first, "_last");
+        if (list_is_indexed(list)) {
+            rows_add(rows, list_part(rq, &part, GATHER_WHOLE, 0));
+            return;
+        }
+        window = WINDOW_NEXT;
+    }
+}
+
+static rows_t
+list_rows(request_t *rq, const list_t *list)
+{
+    rows_t rows = { arena_alloc(rq->arena,
+        ((size_t) list->limit + 1) * sizeof(db_row_t)), 0 };
+    value_t *values;
+    size_t count;
+    buf_t text;
+
+    if (list->resource->gathered != NULL) {
+        gather_rows(rq, list, &rows);
+        return rows;
+    }
+    values = arena_alloc(rq->arena,
+        LIST_VALUES(list->nfilters) * sizeof(*values));
     buf_init(&text, rq->arena, 1024);
     values[0] = value_uuid(rq->user);
     count = list_compose(list, &text, values);
-    return db_expect_rows(rq,
-        db_exec_text(rq, buf_slice(&text), LANE_READ, values, count));
+    rows_add(&rows, db_expect_rows(rq,
+        db_exec_text(rq, buf_slice(&text), LANE_READ, values, count)));
+    return rows;
 }
 
 static int64_t
@@ -158,28 +239,24 @@ static void
 reply_page(request_t *rq, list_t *list)
 {
     int limit = (int) list->limit, shown;
-    const db_result_t *rows;
+    rows_t rows;
     buf_t out;
 
     list->limit++;
     rows = list_rows(rq, list);
-    shown = rows->nrows < limit ? rows->nrows : limit;
+    shown = rows.count < limit ? rows.count : limit;
 
     buf_init(&out, rq->arena, 1024 + (size_t) shown * 640);
     buf_puts(&out, "{\"items\":[");
     for (int i = 0; i < shown; i++) {
-        db_row_t row = db_row_at(rows, i);
-
         if (i > 0) {
             buf_putc(&out, ',');
         }
-        db_json_row(&out, &row);
+        db_json_row(&out, &rows.rows[i]);
     }
     buf_puts(&out, "],\"next_cursor\":");
-    if (rows->nrows > limit) {
-        db_row_t last = db_row_at(rows, limit - 1);
-
-        put_cursor(&out, list, &last);
+    if (rows.count > limit) {
+        put_cursor(&out, list, &rows.rows[limit - 1]);
     } else {
         buf_puts(&out, "null");
     }
@@ -225,22 +302,18 @@ static void
 read_lines(request_t *rq, void *arg)
 {
     streaming_t *streaming = arg;
-    const db_result_t *rows = list_rows(rq, streaming->list);
+    rows_t rows = list_rows(rq, streaming->list);
     buf_t out;
 
-    buf_init(&out, rq->arena, 256 + (size_t) rows->nrows * 640);
-    for (int i = 0; i < rows->nrows; i++) {
-        db_row_t row = db_row_at(rows, i);
-
-        db_json_row(&out, &row);
+    buf_init(&out, rq->arena, 256 + (size_t) rows.count * 640);
+    for (int i = 0; i < rows.count; i++) {
+        db_json_row(&out, &rows.rows[i]);
         buf_putc(&out, '\n');
     }
     streaming->lines = buf_slice(&out);
-    streaming->more = rows->nrows == STREAM_PAGE;
+    streaming->more = rows.count == STREAM_PAGE;
     if (streaming->more) {
-        db_row_t last = db_row_at(rows, rows->nrows - 1);
-
-        continue_behind(streaming, &last);
+        continue_behind(streaming, &rows.rows[rows.count - 1]);
     }
 }
 

@@ -90,11 +90,30 @@ cursor_fault_t list_read(report_t *report, const resource_t *resource,
     const query_arg_t *args, size_t nargs, int streamed, list_t *out);
 
 /* The rows of a page (`limit` of them), and how many there are without
- * pages. The values go with the text: room for LIST_VALUES(nfilters). What
- * they point to beside the filters' own is in the arena of `text`. */
-#define LIST_VALUES(nfilters) ((nfilters) + 5 + PARTS_MAX)
+ * pages. The values go with the text: room for LIST_VALUES(nfilters). */
+#define LIST_VALUES(nfilters) ((nfilters) + 5)
 size_t list_compose(const list_t *list, buf_t *text, value_t *values);
 size_t list_compose_count(const list_t *list, buf_t *text, value_t *values);
+
+/* Gathered lists (resource_gather.c): the next part of one, from the list's
+ * start on, up to its `limit`.
+ *
+ *   WINDOW  looks at no more than `window` rows: row `_walked` says at how
+ *           many, `_last` is the id of the last of them, by which the next
+ *           part begins. There is always a row; when nothing matches its id is
+ *           NULL.
+ *   WHOLE   all that match, by indexes of what they are filtered by */
+typedef enum { GATHER_WINDOW, GATHER_WHOLE } gather_t;
+
+#define GATHER_VALUES(nfilters) ((nfilters) + 5 + GATHER_ARMS)
+#define GATHER_ARMS 16
+size_t list_gather(const list_t *list, gather_t how, unsigned window,
+    buf_t *text, value_t *values);
+
+/* Whether rows of a window may be left out by a filter, and whether an index
+ * of its own serves one of those filters. */
+int list_is_filtered(const list_t *list);
+int list_is_indexed(const list_t *list);
 
 /* ---- changes (resource_change.c) ----
  * Parameters: $1 caller, $2 id, then for update and delete $3 the versions

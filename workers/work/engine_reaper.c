@@ -17,6 +17,8 @@
 
 #define LOST_ERROR "{\"code\":\"lost\",\"message\":" \
     "\"the worker or runner was not heard of any more\"}"
+#define TIMEOUT_ERROR "{\"code\":\"timed_out\",\"message\":" \
+    "\"the attempt took longer than its time-out\"}"
 #define OVERDUE_ERROR "{\"code\":\"deadline_exceeded\",\"message\":" \
     "\"the deadline of the task has passed\"}"
 
@@ -44,10 +46,13 @@ bury(request_t *rq, void *arg)
 static retry_t
 orphan_of(const db_row_t *row)
 {
+    int timed_out = db_bool(row, "timed_out");
+
     return (retry_t) {
         .id = db_uuid(row, "id"), .worker = db_uuid(row, "worker_id"),
-        .attempt = (int) db_int(row, "attempt"), .outcome = "lost",
-        .error = SLICE(LOST_ERROR),
+        .attempt = (int) db_int(row, "attempt"),
+        .outcome = timed_out ? "timed_out" : "lost",
+        .error = timed_out ? SLICE(TIMEOUT_ERROR) : SLICE(LOST_ERROR),
     };
 }
 
@@ -104,7 +109,14 @@ release(request_t *rq, void *arg)
     retry_tasks(rq, orphans, count);
     end_orphans(rq, result, orphans, count);
     for (size_t i = 0; i < count; i++) {
-        lost += orphans[i].what != RETRY_GONE;
+        db_row_t row = db_row_at(result, (int) i);
+        int timed_out = db_bool(&row, "timed_out");
+
+        if (orphans[i].what != RETRY_GONE) {
+            lost += !timed_out;
+            measure_attempt(db_text(&row, "kind"),
+                timed_out ? OUTCOME_TIMED_OUT : OUTCOME_LOST, 0);
+        }
     }
     measure_lost(lost);
 }

@@ -428,17 +428,19 @@ edge_values(arena_t *arena, const new_task_t *tasks, const edge_t *edges,
 }
 
 static void
-insert_many(request_t *rq, const new_task_t *tasks, size_t count,
+insert_many(request_t *rq, slice_t run, const new_task_t *tasks, size_t count,
     const edge_t *edges, size_t nedges)
 {
     columns_t c = columns_new(rq->arena, count);
-    value_t values[18];
+    value_t values[20];
 
     columns_fill(rq->arena, &c, tasks);
     columns_values(&c, values);
     edge_values(rq->arena, tasks, edges, nedges, values + 13);
     values[17] = shrink_slices(value_texts, c.lanes, count);
-    db_expect_rows(rq, db_exec_values(rq, Q_TASKS_ENQUEUE, values, 18));
+    values[18] = value_bool(engine_events());
+    values[19] = run.data != NULL ? value_json(run) : value_null();
+    db_expect_rows(rq, db_exec_values(rq, Q_TASKS_ENQUEUE, values, 20));
 }
 
 const db_result_t *
@@ -537,7 +539,7 @@ events_of(request_t *rq, const new_task_t *tasks, size_t count)
 }
 
 void
-tasks_enqueue(request_t *rq, new_task_t *tasks, size_t count,
+tasks_enqueue_run(request_t *rq, slice_t run, new_task_t *tasks, size_t count,
     const edge_t *edges, size_t nedges)
 {
     int unique = 0, limited = 0;
@@ -562,13 +564,20 @@ tasks_enqueue(request_t *rq, new_task_t *tasks, size_t count,
         set_limits(rq, tasks, count);
     }
     if (unique) {
-        assert(nedges == 0);
+        assert(nedges == 0 && run.data == NULL);
         enqueue_unique(rq, tasks, count);
     } else if (count == 1 && is_plain(&tasks[0])) {
         insert_one(rq, &tasks[0]);
     } else {
-        insert_many(rq, tasks, count, edges, nedges);
+        insert_many(rq, run, tasks, count, edges, nedges);
     }
     announce(rq, tasks, count, events);
     note_added(tasks, count);
+}
+
+void
+tasks_enqueue(request_t *rq, new_task_t *tasks, size_t count,
+    const edge_t *edges, size_t nedges)
+{
+    tasks_enqueue_run(rq, SLICE_NONE, tasks, count, edges, nedges);
 }

@@ -6,6 +6,12 @@
 
 #include "task.h"
 
+/* As tasks_enqueue, and makes the run that they are of in the same statement:
+ * a JSON object of its columns (sql/queries/enqueue.sql). None of the tasks
+ * has a unique key. */
+void tasks_enqueue_run(request_t *rq, slice_t run, new_task_t *tasks,
+    size_t count, const edge_t *edges, size_t nedges);
+
 /* "ready", "scheduled", "blocked" or "paused": where a task with an id
  * begins. */
 const char *task_first_state(const new_task_t *task);

@@ -17,10 +17,10 @@ typedef struct {
     const json_t *input;        /* object; NULL: {} */
 } run_spec_t;
 
-/* Makes a run and all its tasks, in rq->transaction or one of its own, which
- * is committed on return. Returns its row. Raises 422 "template_error" when a
- * step quotes what the input has not, and what tasks_enqueue raises. */
-const db_row_t *run_make(request_t *rq, const run_spec_t *spec);
+/* Makes a run and all its tasks, in one statement. Returns its id, and in
+ * *json the run as GET shows it. Raises 422 "template_error" when a step
+ * quotes what the input has not, and what tasks_enqueue raises. */
+hive_uuid_t run_make(request_t *rq, const run_spec_t *spec, slice_t *json);
 
 /* The input of a run: an object of at most 256 KiB. Reports. */
 #define RUN_INPUT_MAX (256 * 1024)
@@ -30,12 +30,12 @@ void run_check_input(report_t *report, const json_t *input);
 void workflow_check_project(request_t *rq, hive_uuid_t project);
 
 /* Replies with a run that was made: 201 and where it is. */
-void run_reply_made(request_t *rq, const db_row_t *run);
+void run_reply_made(request_t *rq, hive_uuid_t id, slice_t json);
 
 /* From the stored definition, a row of workflow_get; `name` without data: the
  * workflow's. */
-const db_row_t *run_make_workflow(request_t *rq, const db_row_t *workflow,
-    slice_t name, const json_t *input);
+hive_uuid_t run_make_workflow(request_t *rq, const db_row_t *workflow,
+    slice_t name, const json_t *input, slice_t *made);
 
 /* Runs fn(rq, arg) in the request's transaction, or in one of its own: that is
  * tried again, with all of fn, after a deadlock. */

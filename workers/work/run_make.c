@@ -5,6 +5,7 @@
 #include "run.h"
 
 #include "engine.h"
+#include "enqueue.h"
 #include "template.h"
 
 #include "workers/db/event.h"
@@ -157,67 +158,105 @@ make_edges(arena_t *arena, const graph_t *graph)
     return edges;
 }
 
+/* ---- the run itself ---- */
+
+static void
+put(buf_t *out, const char *name, value_t value)
+{
+    buf_printf(out, "%c\"%s\":", out->len > 0 ? ',' : '{', name);
+    json_put_value(out, &value);
+}
+
 static value_t
 optional(const hive_uuid_t *id)
 {
     return uuid_is_zero(id) ? value_null() : value_uuid(*id);
 }
 
-static const db_row_t *
-insert_run(const making_t *making)
+/* What a new run has, in the order of GET; the statement takes from it what
+ * is not the same for all. */
+static slice_t
+put_run(const making_t *making)
 {
-    request_t *rq = making->rq;
     const run_spec_t *spec = making->spec;
+    value_t total = value_int((int64_t) spec->steps->count);
+    value_t time = value_time(task_id_time(&making->id));
     slice_t input = SLICE("{}");
-    const db_row_t *row;
+    buf_t out;
 
     if (spec->input != NULL) {
-        input = template_dump(rq->arena, spec->input);
+        input = template_dump(making->rq->arena, spec->input);
         assert(input.data != NULL);
     }
-    row = db_row(rq, Q_RUN_CREATE, value_uuid(making->id),
-        value_uuid(spec->owner), optional(&spec->project),
-        optional(&spec->workflow),
-        spec->workflow_version > 0 ? value_int(spec->workflow_version)
-                                   : value_null(),
-        value_text(spec->name.data != NULL ? spec->name : SLICE("")),
-        value_text(spec->on_failure), value_json(input),
-        value_int((int64_t) spec->steps->count),
-        value_bool(engine_events()));
-    assert(row != NULL);
-    if (!db_is_null(row, db_column(row->result, "_channel"))) {
-        event_publish(rq, row);
-    }
-    return row;
+    buf_init(&out, making->rq->arena, 768 + input.len);
+    put(&out, "id", value_uuid(making->id));
+    put(&out, "owner_id", value_uuid(spec->owner));
+    put(&out, "project_id", optional(&spec->project));
+    put(&out, "workflow_id", optional(&spec->workflow));
+    put(&out, "workflow_version", spec->workflow_version > 0
+        ? value_int(spec->workflow_version) : value_null());
+    put(&out, "name", value_text(spec->name.data != NULL ? spec->name
+                                                        : SLICE("")));
+    put(&out, "on_failure", value_text(spec->on_failure));
+    put(&out, "state", value_string("running"));
+    put(&out, "cancel_requested", value_bool(0));
+    put(&out, "input", value_json(input));
+    put(&out, "total", total);
+    put(&out, "left", total);
+    put(&out, "succeeded", value_int(0));
+    put(&out, "failed", value_int(0));
+    put(&out, "cancelled", value_int(0));
+    put(&out, "skipped", value_int(0));
+    put(&out, "progress", value_int(0));
+    put(&out, "version", value_int(1));
+    put(&out, "created_at", time);
+    put(&out, "updated_at", time);
+    put(&out, "finished_at", value_null());
+    put(&out, "output", value_null());
+    buf_putc(&out, '}');
+    return buf_slice(&out);
 }
 
-const db_row_t *
-run_make(request_t *rq, const run_spec_t *spec)
+static void
+publish(const making_t *making)
+{
+    request_t *rq = making->rq;
+    char id[UUID_TEXT + 1] = { 0 };
+    const char *channel, *data;
+    event_t event;
+
+    uuid_format(&making->id, id);
+    channel = arena_printf(rq->arena, "workflow:%s", id);
+    data = arena_printf(rq->arena,
+        "{\"state\":\"running\",\"total\":%zu,\"left\":%zu}",
+        making->spec->steps->count, making->spec->steps->count);
+    event = (event_t) { .channel = { channel, strlen(channel) }, .offset = 1,
+        .type = SLICE("run.created"), .data = { data, strlen(data) },
+        .time = task_id_time(&making->id) };
+    event_send(rq, &event);
+}
+
+hive_uuid_t
+run_make(request_t *rq, const run_spec_t *spec, slice_t *json)
 {
     making_t making = { .rq = rq, .spec = spec, .id = resource_new_id() };
     const graph_t *graph = &spec->steps->graph;
-    int own = rq->transaction == NULL;
-    const db_row_t *row;
     new_task_t *tasks;
-    edge_t *edges;
 
     making.values = make_values(&making);
     tasks = make_tasks(&making);
-    edges = make_edges(rq->arena, graph);
-    if (own) {
-        db_begin(rq);
+    *json = put_run(&making);
+    tasks_enqueue_run(rq, *json, tasks, spec->steps->count,
+        make_edges(rq->arena, graph), graph->nedges);
+    if (engine_events()) {
+        publish(&making);
     }
-    row = insert_run(&making);
-    tasks_enqueue(rq, tasks, spec->steps->count, edges, graph->nedges);
-    if (own) {
-        db_commit(rq);
-    }
-    return row;
+    return making.id;
 }
 
-const db_row_t *
+hive_uuid_t
 run_make_workflow(request_t *rq, const db_row_t *workflow, slice_t name,
-    const json_t *input)
+    const json_t *input, slice_t *made)
 {
     slice_t text = db_text(workflow, "steps");
     json_t *json = json_loadb(text.data, text.len, 0, NULL);
@@ -239,5 +278,5 @@ run_make_workflow(request_t *rq, const db_row_t *workflow, slice_t name,
     if (steps_read(&report, json, STEPS_STORED_MAX, &steps) != 0) {
         rq_check(rq);
     }
-    return run_make(rq, &spec);
+    return run_make(rq, &spec, made);
 }

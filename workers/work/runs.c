@@ -83,15 +83,15 @@ run_check_input(report_t *report, const json_t *input)
 }
 
 void
-run_reply_made(request_t *rq, const db_row_t *run)
+run_reply_made(request_t *rq, hive_uuid_t id, slice_t json)
 {
-    hive_uuid_t id = db_uuid(run, "id");
     char location[sizeof("/api/v1/runs/") + UUID_TEXT] = "/api/v1/runs/";
 
     uuid_format(&id, location + sizeof("/api/v1/runs/") - 1);
     rq_reply_header(rq, "location", (slice_t) { location,
         sizeof("/api/v1/runs/") - 1 + UUID_TEXT });
-    db_reply_row(rq, 201, run);
+    resource_set_etag(rq, 1);
+    rq_reply(rq, 201, json);
 }
 
 /* A run of steps that are stored nowhere. The resource engine reads what is
@@ -126,7 +126,9 @@ op_run_create(request_t *rq)
     const json_t *input = json_object_get(body, "input");
     assignment_t read[3];
     run_spec_t spec = { .owner = rq->user };
+    hive_uuid_t id;
     steps_t steps;
+    slice_t made;
 
     json_object_del(rest, "steps");
     json_object_del(rest, "input");
@@ -148,7 +150,8 @@ op_run_create(request_t *rq)
     take_project(rq, &read[2].value, &spec.project);
     spec.steps = &steps;
     spec.input = input;
-    run_reply_made(rq, run_make(rq, &spec));
+    id = run_make(rq, &spec, &made);
+    run_reply_made(rq, id, made);
 }
 
 /* ---- its tasks and events ---- */

@@ -168,13 +168,14 @@ make_run(request_t *rq, const db_row_t *schedule, const json_t *values)
     const db_row_t *workflow = db_row(rq, Q_WORKFLOW_GET,
         value_uuid(db_uuid(schedule, "owner_id")),
         value_uuid(db_uuid(schedule, "workflow_id")));
+    slice_t json;
     hive_uuid_t id;
 
     if (workflow == NULL) {
         rq_raise(rq, 409, "workflow_not_found", "its workflow is gone");
     }
-    id = db_uuid(run_make_workflow(rq, workflow, db_text(schedule, "name"),
-        fill(rq, load(rq, db_text(schedule, "input")), values)), "id");
+    id = run_make_workflow(rq, workflow, db_text(schedule, "name"),
+        fill(rq, load(rq, db_text(schedule, "input")), values), &json);
     return made(rq, "run_id", &id);
 }
 

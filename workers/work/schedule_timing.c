@@ -4,9 +4,6 @@
 
 #include <sys/random.h>
 
-/* Times that are looked through for the last one missed. */
-#define MISSED_MAX 10000
-
 int
 timing_read(slice_t cron, slice_t zone, int64_t jitter_ms, timing_t *out,
     const char **field, const char **why)
@@ -55,16 +52,27 @@ timing_jitter(const timing_t *timing, int64_t time)
         + (int64_t) (random % ((uint64_t) timing->jitter_ms + 1)) * 1000;
 }
 
-/* The last one that is not after `now`. */
+/* The last one that is not after `now`: looked for in the last hour, else in
+ * the last day, and so on, so that there are never many to step through. */
 static int64_t
-last_missed(const timing_t *timing, int64_t time, int64_t now)
+last_missed(const timing_t *timing, int64_t first, int64_t now)
 {
-    for (int i = 0; i < MISSED_MAX; i++) {
-        int64_t next = timing_next(timing, time);
+    static const int64_t windows[] = { 3600, 86400, 32 * 86400, 366 * 86400 };
+    int64_t time = first, next;
 
-        if (next == 0 || next > now) {
+    for (size_t i = 0; i < sizeof(windows) / sizeof(windows[0]); i++) {
+        int64_t from = now - windows[i] * SECOND_US;
+
+        if (from <= first) {
             break;
         }
+        next = timing_next(timing, from);
+        if (next != 0 && next <= now) {
+            time = next;
+            break;
+        }
+    }
+    while ((next = timing_next(timing, time)) != 0 && next <= now) {
         time = next;
     }
     return time;

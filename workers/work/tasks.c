@@ -59,10 +59,10 @@ static const char *const ready_state[] = { "ready", NULL };
 static const char *const running_state[] = { "running", NULL };
 
 static const part_t task_parts[] = {
-    { "tasks", live_states, 0 },
-    { "task_history", end_states, 0 },
-    { "ready_tasks", ready_state, 1 },
-    { "running_tasks", running_state, 1 },
+    { "tasks", live_states },
+    { "task_history", end_states },
+    { "ready_tasks", ready_state },
+    { "running_tasks", running_state },
 };
 
 const resource_t task_resource = {

@@ -139,6 +139,8 @@ op_workflow_run(request_t *rq)
     slice_t name = SLICE_NONE;
     const json_t *input = NULL;
     const db_row_t *workflow;
+    hive_uuid_t id;
+    slice_t made;
 
     if (rq->body.len > 0) {
         json_t *body = rq_json(rq);
@@ -156,5 +158,6 @@ op_workflow_run(request_t *rq)
     if (workflow == NULL) {
         resource_raise_missing(rq, &workflow_resource);
     }
-    run_reply_made(rq, run_make_workflow(rq, workflow, name, input));
+    id = run_make_workflow(rq, workflow, name, input, &made);
+    run_reply_made(rq, id, made);
 }
