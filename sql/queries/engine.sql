@@ -64,7 +64,9 @@ with c as materialized (
 ), event as (
     insert into events (channel, "offset", type, data)
     select 'task:' || id::text, event_seq, 'task.running',
-           jsonb_build_object('state', 'running', 'attempt', attempt)
+           case when attempt = 1 then '{"state": "running", "attempt": 1}'
+               else jsonb_build_object('state', 'running', 'attempt', attempt)
+               end
     from u where $5::boolean
     returning 1
 )
@@ -101,7 +103,9 @@ with c as materialized (
 ), event as (
     insert into events (channel, "offset", type, data)
     select 'task:' || id::text, event_seq, 'task.running',
-           jsonb_build_object('state', 'running', 'attempt', attempt)
+           case when attempt = 1 then '{"state": "running", "attempt": 1}'
+               else jsonb_build_object('state', 'running', 'attempt', attempt)
+               end
     from u where $5::boolean
 )
 select id, owner_id, attempt, dependents, turn, run_id, run_at, deadline_at,
@@ -121,7 +125,9 @@ with u as (
 ), event as (
     insert into events (channel, "offset", type, data)
     select 'task:' || id::text, event_seq, 'task.running',
-           jsonb_build_object('state', 'running', 'attempt', attempt)
+           case when attempt = 1 then '{"state": "running", "attempt": 1}'
+               else jsonb_build_object('state', 'running', 'attempt', attempt)
+               end
     from u where $3::boolean
 )
 select count(*) as n from u
@@ -150,10 +156,16 @@ with gone as (
     from gone
 ), event as (
     insert into events (channel, "offset", type, data)
-    select 'task:' || g.id::text, g.event_seq + e.n, 'task.' || e.state,
-           jsonb_build_object('state', e.state, 'attempt', g.attempt + 1)
-    from gone g cross join (values (1, 'running'), (2, 'succeeded'))
-        e (n, state)
+    select g.channel, g.event_seq + e.n, e.type,
+           case when g.attempt = 0 then e.first
+               else jsonb_set(e.first, '{attempt}', to_jsonb(g.attempt + 1))
+               end
+    from (select 'task:' || id::text as channel, event_seq, attempt
+          from gone offset 0) g
+    cross join (values
+        (1, 'task.running', '{"state": "running", "attempt": 1}'::jsonb),
+        (2, 'task.succeeded', '{"state": "succeeded", "attempt": 1}'))
+        e (n, type, first)
     where $4::boolean
 )
 select count(*) as n from gone

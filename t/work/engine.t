@@ -94,7 +94,7 @@ subtest 'cancel' => sub {
 };
 
 subtest 'pause' => sub {
-    my $id = $tasks->add(kind => 'sleep', input => '{"ms": 1500}', max_attempts => 1);
+    my $id = $tasks->add(kind => 'sleep', input => q({"ms": 4000}), max_attempts => 1);
     ok $tasks->wait_state($id, 'running'), 'runs';
     $hive->psql("update cell0.tasks set pause_requested = true where id = '$id'");
     ok $tasks->wait_state($id, 'paused'), 'paused';

@@ -29,16 +29,8 @@
 #define CLAIM_COST    (2 * MS) /* what a claim may take for other reasons */
 #define TASK_COST     (MS / 20)
 #define UNSETTLED     4        /* batches of instant tasks at once */
-#define INSTANT_MS    2        /* then the loop has a turn */
 #define FAILED_MIN_MS 200
 #define FAILED_MAX_MS 800
-
-typedef struct {
-    kind_t *kind;
-    unsigned wanted;
-    int full;                  /* from the first turn on */
-    unsigned got;
-} claim_t;
 
 /* ---- how many ---- */
 
@@ -87,74 +79,46 @@ compare_turns(const void *a, const void *b)
 }
 
 /* Rows come in no order. */
-static work_t **
-read_rows(request_t *rq, kind_t *kind, const db_result_t *result)
+void
+fetch_rows(request_t *rq, claim_t *claim, const db_result_t *result)
 {
-    work_t **works = arena_alloc(rq->arena,
-        (size_t) result->nrows * sizeof(*works));
+    kind_t *kind = claim->kind;
+    size_t count = (size_t) result->nrows;
 
-    for (int i = 0; i < result->nrows; i++) {
-        db_row_t row = db_row_at(result, i);
-
-        works[i] = work_new(kind, &row);
+    claim->got = (unsigned) count;
+    engine.facts.claimed += count;
+    if (count == 0) {
+        return;
     }
-    qsort(works, (size_t) result->nrows, sizeof(*works), compare_turns);
-    return works;
-}
+    claim->works = arena_alloc(rq->arena, count * sizeof(work_t *));
+    for (size_t i = 0; i < count; i++) {
+        db_row_t row = db_row_at(result, (int) i);
 
-/* Instant ones run here, in a row; others wait for a slot, if only for the
- * loop's next turn. */
-static void
-take(request_t *rq, kind_t *kind, work_t **works, unsigned count)
-{
-    uint64_t until = uv_hrtime() + INSTANT_MS * MS;
-
-    for (unsigned i = 0; i < count; i++) {
-        work_t *work = works[i];
-
-        if (engine.stopping || !kind->executor->instant || work->templated) {
-            work->place = WORK_QUEUED;
-            kind->queued++;
-            TAILQ_INSERT_TAIL(&kind->queue, work, link);
-            if (engine.stopping) {
-                work_stop(work, STOP_RELEASE);
-            }
-            continue;
-        }
-        run_instant(rq, work);
-        if (uv_hrtime() > until) {
-            fiber_yield();
-            until = uv_hrtime() + INSTANT_MS * MS;
-        }
+        claim->works[i] = work_new(kind, &row);
     }
-    run_queued(kind);
+    qsort(claim->works, count, sizeof(work_t *), compare_turns);
+    kind->low = claim->works[count - 1]->turn;
+    turn_claimed(kind->name, kind->low);
 }
 
 static void
-claim(request_t *rq, void *arg)
+take(request_t *rq, void *arg)
 {
     claim_t *claim = arg;
     kind_t *kind = claim->kind;
-    const db_result_t *result;
-    work_t **works;
 
     fault_point("before_claim");
-    engine.facts.claims++;
-    result = db_rows(rq, Q_ENGINE_CLAIM, value_text(kind->name),
-        value_int(claim->wanted), value_int(claim->full ? INT64_MIN
-            : kind->low), value_uuid(engine.worker),
-        value_bool(engine.config.events));
+    fetch_rows(rq, claim, db_rows(rq, Q_ENGINE_CLAIM, value_text(kind->name),
+        value_int(claim->wanted), value_int(claim->from),
+        value_uuid(engine.worker), value_bool(engine.config.events)));
     fault_point("after_claim");
-
-    claim->got = (unsigned) result->nrows;
-    engine.facts.claimed += claim->got;
-    if (claim->got == 0) {
-        return;
+    for (unsigned i = 0; i < claim->got; i++) {
+        if (engine.config.events) {
+            work_tell(claim->works[i], "running", claim->works[i]->event_seq);
+        }
+        run_queue(claim->works[i]);
     }
-    works = read_rows(rq, kind, result);
-    kind->low = works[claim->got - 1]->turn;
-    turn_claimed(kind->name, kind->low);
-    take(rq, kind, works, claim->got);
+    run_queued(kind);
 }
 
 /* ---- when ---- */
@@ -176,17 +140,20 @@ static int
 claim_once(request_t *rq, kind_t *kind, unsigned wanted, int full,
     unsigned *got)
 {
-    claim_t one = { kind, wanted, full, 0 };
+    claim_t one = { .kind = kind, .wanted = wanted,
+        .from = full ? INT64_MIN : kind->low };
     uint64_t began = uv_hrtime();
     int status;
 
-    if (one.full) {
+    if (full) {
         /* What comes while it is out is for the next. */
         kind->found = 0;
     }
     kind->woken = 0;
-    status = job_step(rq, claim, &one);
-    if (one.full) {
+    engine.facts.claims++;
+    status = job_step(rq, kind->executor->instant ? instant_claim : take,
+        &one);
+    if (full) {
         note_full(kind, uv_hrtime() - began, one.got);
     }
     *got = one.got;

@@ -21,24 +21,25 @@
 
 /* ---- life ---- */
 
-/* The event that its claim has appended: many at once, so they do not come
- * back with the rows. */
-static void
-tell_running(const work_t *work, int64_t offset, int64_t time)
+/* An event that the claim, or the end of a held task, has appended: there are
+ * many at once, so they do not come back from the database. */
+void
+work_tell(const work_t *work, const char *state, int64_t offset)
 {
     char channel[5 + UUID_TEXT] = "task:";
-    char data[64];
-    int n;
+    char type[24], data[64];
+    int len, n;
 
     uuid_format(&work->run.id, channel + 5);
-    n = snprintf(data, sizeof(data), "{\"state\":\"running\",\"attempt\":%d}",
-        work->run.attempt);
+    len = snprintf(type, sizeof(type), "task.%s", state);
+    n = snprintf(data, sizeof(data), "{\"state\":\"%s\",\"attempt\":%d}",
+        state, work->run.attempt);
     event_emit(&(event_t) {
         .channel = { channel, sizeof(channel) },
         .offset = offset,
-        .type = SLICE("task.running"),
+        .type = { type, (size_t) len },
         .data = { data, (size_t) n },
-        .time = time,
+        .time = engine_now_us(),
     });
 }
 
@@ -65,13 +66,12 @@ work_new(kind_t *kind, const db_row_t *row)
     work->dependents = (int) db_int(row, "dependents");
     work->timeout_ms = (unsigned) db_int(row, "timeout_ms");
     work->templated = db_bool(row, "templated");
+    work->event_seq = db_int(row, "event_seq");
+    work->held = kind->executor->instant && db_bool(row, "held");
 
     /* What had waited for others became ready at a time not told here. */
     if (!db_bool(row, "freed")) {
         measure_claim(kind->name, now > due ? (uint64_t) (now - due) : 0);
-    }
-    if (engine.config.events) {
-        tell_running(work, db_int(row, "event_seq"), now);
     }
     return work;
 }
@@ -318,6 +318,17 @@ start(work_t *work)
 }
 
 void
+run_queue(work_t *work)
+{
+    work->place = WORK_QUEUED;
+    work->kind->queued++;
+    TAILQ_INSERT_TAIL(&work->kind->queue, work, link);
+    if (engine.stopping) {
+        work_stop(work, STOP_RELEASE);
+    }
+}
+
+void
 run_queued(kind_t *kind)
 {
     work_t *work;
@@ -340,7 +351,6 @@ run_instant(request_t *rq, work_t *work)
     work->place = WORK_RUNNING;
     work->began = uv_hrtime();
     attempt(rq, work);
-    finish_add(work);
 }
 
 /* ---- stopping ---- */
