@@ -165,6 +165,54 @@ sample_key(const column_t *column)
     }
 }
 
+static const char *
+list_name(arena_t *arena, const query_arg_t *args, size_t count,
+    const char *more)
+{
+    buf_t name;
+
+    buf_init(&name, arena, 64);
+    for (size_t i = 0; i < count; i++) {
+        buf_printf(&name, "%s%.*s=%.*s", i > 0 ? " " : "",
+            (int) args[i].name.len, args[i].name.data,
+            (int) args[i].value.len, args[i].value.data);
+    }
+    buf_printf(&name, "%s%c", more, '\0');
+    return name.data;
+}
+
+static void
+print_gathered(const list_t *list, gather_t how, unsigned window,
+    arena_t *arena, const char *name)
+{
+    value_t *values = arena_alloc(arena,
+        GATHER_VALUES(list->nfilters) * sizeof(*values));
+    size_t count;
+    buf_t text;
+
+    values[0] = value_uuid((hive_uuid_t) { { 0 } });
+    buf_init(&text, arena, 1024);
+    count = list_gather(list, how, window, &text, values);
+    print_statement(list->resource->name, name, &text, values, count);
+}
+
+static void
+print_gathered_list(list_t *list, arena_t *arena, const query_arg_t *args,
+    size_t count)
+{
+    static const char *const starts[] = { "", " after" };
+
+    for (int start = LIST_FIRST; start <= LIST_AFTER; start++) {
+        list->start = (list_start_t) start;
+        print_gathered(list, GATHER_WINDOW, 300, arena,
+            list_name(arena, args, count, starts[start]));
+    }
+    if (list_is_indexed(list)) {
+        print_gathered(list, GATHER_WHOLE, 0, arena,
+            list_name(arena, args, count, " whole"));
+    }
+}
+
 static void
 print_list(const resource_t *resource, arena_t *arena,
     const query_arg_t *args, size_t count)
@@ -172,10 +220,13 @@ print_list(const resource_t *resource, arena_t *arena,
     static const char *const starts[] = { "", " after", " after null" };
     report_t report = { arena, fault, NULL, 0 };
     list_t list;
-    buf_t name;
 
     list_read(&report, resource, args, count, 0, &list);
     if (report.count > 0) {
+        return;
+    }
+    if (resource->gathered != NULL) {
+        print_gathered_list(&list, arena, args, count);
         return;
     }
     for (int start = LIST_FIRST; start <= LIST_AFTER_NULL; start++) {
@@ -192,14 +243,8 @@ print_list(const resource_t *resource, arena_t *arena,
         buf_init(&text, arena, 1024);
         size_t nvalues = list_compose(&list, &text, values);
 
-        buf_init(&name, arena, 64);
-        for (size_t i = 0; i < count; i++) {
-            buf_printf(&name, "%s%.*s=%.*s", i > 0 ? " " : "",
-                (int) args[i].name.len, args[i].name.data,
-                (int) args[i].value.len, args[i].value.data);
-        }
-        buf_printf(&name, "%s%c", starts[start], '\0');
-        print_statement(resource->name, name.data, &text, values, nvalues);
+        print_statement(resource->name, list_name(arena, args, count,
+            starts[start]), &text, values, nvalues);
     }
 }
 

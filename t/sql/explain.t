@@ -38,6 +38,24 @@ vacuum (analyze) hive.users;
 vacuum (analyze) cell0.projects;
 SQL
 
+# as many unfinished tasks and finished ones, some with words and labels; in
+# one partition, since an empty one may be read whole
+for my $table (qw(tasks task_history_default)) {
+    my $states = $table eq 'tasks' ? q{array['ready', 'scheduled', 'blocked', 'running']} : q{array['succeeded', 'failed', 'cancelled', 'skipped']};
+    my $n = $table eq 'tasks' ? 1 : 2;
+    $hive->psql(<<"SQL");
+insert into cell0.$table (id, owner_id, turn, run_at, created_at, state, kind, title, labels, project_id, run_id, parent_id, finished_at)
+select ('0000000$n-0000-7000-8000-' || lpad(to_hex(i), 12, '0'))::uuid,
+       ('00000000-0000-7000-9000-' || lpad(to_hex((i - 1) % 400 + 1), 12, '0'))::uuid, i, now(), now(), ($states)[i % 4 + 1],
+       'kind.' || i % 7, case when i % 2 = 0 then 'word' || (i % 1000) || ' and others' else '' end,
+       case when i % 3 = 0 then array['label' || i % 900, 'all'] else '{}' end,
+       case when i % 5 = 0 then md5((i % 100)::text)::uuid end, case when i % 5 = 1 then md5((i % 100)::text)::uuid end,
+       case when i % 5 = 2 then md5((i % 100)::text)::uuid end, now()
+from generate_series(1, 40000) i;
+SQL
+}
+$hive->psql("vacuum (analyze) cell0.$_") for qw(tasks task_history);
+
 my @statements = map { decode_json($_) } split /\n/, `'@{[Hive::Test->build]}/t/list_statements'`;
 ok scalar @statements > 10, scalar(@statements) . ' list statements';
 

@@ -21,10 +21,10 @@
  * of few owners, and is not for the small ones among them. Windows are
  * constants: what is planned for them is planned once.
  *
- * Filters are applied to the window: where few rows match, many windows are
- * looked at, of growing size. A filter that an index of its own serves (words,
- * labels) is given one window, in case that many match, and then all that
- * match are looked up. */
+ * Filters are applied to the window. Where it has too few matches, there are
+ * few in all, and then all of them are looked up and sorted: at once when a
+ * filter has an index of its own (words, labels), after a second, larger window
+ * when every row must be looked at. */
 
 #include "resource_compose.h"
 

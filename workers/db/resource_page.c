@@ -110,6 +110,8 @@ window_of(const list_t *list)
         : list->limit <= 21 ? 21 : list->limit <= 101 ? 101 : STREAM_PAGE;
 }
 
+/* Of what windows did not show enough there is little: a thousandth at most,
+ * or an index leads to it. */
 static void
 gather_rows(request_t *rq, const list_t *list, rows_t *rows)
 {
@@ -130,7 +132,7 @@ gather_rows(request_t *rq, const list_t *list, rows_t *rows)
         part.limit = list->limit - rows->count;
         part.start = LIST_AFTER;
         part.id = db_uuid(&first, "_last");
-        if (list_is_indexed(list)) {
+        if (list_is_indexed(list) || window == WINDOW_NEXT) {
             rows_add(rows, list_part(rq, &part, GATHER_WHOLE, 0));
             return;
         }

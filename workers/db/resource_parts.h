@@ -102,7 +102,7 @@ size_t list_compose_count(const list_t *list, buf_t *text, value_t *values);
  *           many, `_last` is the id of the last of them, by which the next
  *           part begins. There is always a row; when nothing matches its id is
  *           NULL.
- *   WHOLE   all that match, by indexes of what they are filtered by */
+ *   WHOLE   all that match are found, then sorted */
 typedef enum { GATHER_WINDOW, GATHER_WHOLE } gather_t;
 
 #define GATHER_VALUES(nfilters) ((nfilters) + 5 + GATHER_ARMS)

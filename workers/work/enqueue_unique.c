@@ -5,7 +5,7 @@
  * round it goes. Of several tasks of one call with the same key the first
  * leads, and what the others want is done to it as if they had come after. */
 
-#include "enqueue_unique.h"
+#include "enqueue_parts.h"
 
 #include "enqueue.h"
 #include "tasks.h"
