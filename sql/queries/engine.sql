@@ -233,8 +233,10 @@ where w.dead_at < now() - interval '1 day'
   and not exists (select from task_claims c where c.worker_id = w.id)
 
 -- name: engine_orphans (read)
--- Up to $1 running tasks whose worker is dead or whose lease has run out.
-(select t.id, t.attempt, t.worker_id, t.dependents, t.run_id
+-- Up to $1 running tasks whose worker is dead or whose lease has run out,
+-- `timed_out` with the time of the attempt.
+(select t.id, t.attempt, t.worker_id, t.dependents, t.run_id,
+        t.kind, false as timed_out
  from task_workers w
  join task_claims c on c.worker_id = w.id
  cross join lateral unnest(c.ids) i (id)
