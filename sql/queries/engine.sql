@@ -43,6 +43,8 @@ where id = $1::uuid and dead_at is null
 -- Takes up to $2 tasks of kind $1, in order of turns from $3 up, for worker
 -- $4, which must be alive, as claim $5. What somebody else has locked is passed
 -- over; what is not updated (its row changed just now) stays in the queue.
+-- Nothing waits for the log to be flushed: should the server die before it is,
+-- nobody has claimed them, and what the attempt says is refused.
 with c as materialized (
     select q.ctid as place, t.ctid as row, t.id
     from task_ready q join tasks t on t.id = q.id
@@ -50,6 +52,7 @@ with c as materialized (
       and t.state = 'ready' and t.worker_id is null and t.attempt < 32767
       and exists (select from task_workers w
                   where w.id = $4::uuid and w.dead_at is null)
+      and (select set_config('synchronous_commit', 'off', true)) = 'off'
     order by q.turn, q.id
     limit $2::integer
     for update of t skip locked

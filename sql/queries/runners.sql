@@ -77,12 +77,14 @@ returning t.lease_until, t.cancel_requested, t.pause_requested
 -- Progress $4, message $5, counters $6 of task $2 of owner $1 under lease $3,
 -- which is good for $7 ms from now if that is longer. Not written when the task
 -- has changed within the last quarter of a second and has said something
--- before. With $8 that was said then, and is written unless the task has
--- changed since. $9: whether to append events. No row: the lease is lost.
+-- before. With $8 that was said about then, and is written unless the task has
+-- changed since and has come as far. $9: whether to append events. No row: the
+-- lease is lost.
 with l as materialized (
     select t.id, t.lease_until, t.cancel_requested, t.pause_requested,
            t.updated_at,
-           case when $8::timestamptz is not null then t.updated_at <= $8
+           case when $8::timestamptz is not null
+               then t.updated_at <= $8 or coalesce($4::real > t.progress, false)
                else t.updated_at <= now() - interval '250 ms'
                  or (t.progress is null and t.progress_message is null
                      and t.counters is null) end as now_or_never
@@ -92,7 +94,7 @@ with l as materialized (
     for update
 ), u as (
     update tasks t
-    set progress = coalesce($4::real, t.progress),
+    set progress = coalesce($4, t.progress),
         progress_message = coalesce($5::text, t.progress_message),
         counters = coalesce($6::jsonb, t.counters),
         lease_until = case when t.cancel_requested then t.lease_until
@@ -100,7 +102,7 @@ with l as materialized (
                 now() + $7::integer * interval '1 ms',
                 t.started_at + nullif(t.timeout_ms, 0) * interval '1 ms',
                 t.deadline_at)) end,
-        updated_at = coalesce($8, now()), version = t.version + 1,
+        updated_at = greatest(t.updated_at, coalesce($8, now())), version = t.version + 1,
         event_seq = t.event_seq + $9::boolean::integer
     from l where t.id = l.id and l.now_or_never
     returning t.id, t.lease_until, t.event_seq, t.progress,

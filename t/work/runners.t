@@ -333,6 +333,30 @@ subtest 'failures' => sub {
     is report('fail', $task, error => { code => 'hopeless' }, final => Mojo::JSON->true)->json->{state}, 'failed', 'said again';
 };
 
+subtest 'steps of a run' => sub {
+    my $res = $hive->post('/api/v1/runs', $ada, { input => { who => 'Ada' }, on_failure => 'continue', steps => [
+        { name => 'first', kind => 'step', input => { hello => '{{ inputs.who }}' } },
+        { name => 'second', kind => 'step', depends_on => ['first'], input => { n => '{{ steps.first.result.n }}', text => 'n={{ steps.first.result.n }}' } },
+        { name => 'third', kind => 'step', depends_on => ['first'], input => { n => '{{ steps.first.result.nothing }}' } },
+    ] });
+    is $res->code, 201, 'made' or diag $res->body;
+    my ($first, @none) = claim('step', max => 10);
+    is @none, 0, 'the first step alone';
+    is_deeply $first->{input}, { hello => 'Ada' }, 'its input quotes that of the run';
+    is $first->{step}, 'first', 'and tells the step';
+    my $waits = claim_later(kinds => ['step'], max => 10, wait_ms => 10000);
+    later(0.2)->then(sub { report('complete', $first, result => { n => [1, 2] }) })->wait;
+    my $got = done($waits);
+    my ($second, @more) = @{ $got->[1]->json->{tasks} };
+    is @more, 0, 'one that cannot be filled in is not handed out';
+    is_deeply $second->{input}, { n => [1, 2], text => 'n=[1,2]' }, 'the other quotes the result' or diag $got->[1]->body;
+    report('complete', $second);
+    my $run = $res->json->{id};
+    is $hive->psql("select state || ' ' || (error->>'code') from cell0.task_history where run_id = '$run' and step = 'third'"),
+        'failed template_error', 'it has failed';
+    is $hive->get("/api/v1/runs/$run", $ada)->json->{state}, 'failed', 'and so has the run';
+};
+
 subtest 'cancel and pause' => sub {
     my $id = add('stops');
     my ($task) = claim('stops', lease_ms => 2000);

@@ -4,7 +4,8 @@
  * after a change of the task is kept here, the latest only, answered with 202,
  * and written when it is due by the fiber of the request that was the first to
  * be kept, after its reply. The same task may be kept in several processes:
- * the time when it was said, not when it is written, decides what is newer. */
+ * what has come further is newer, and among equals the time when it was said,
+ * not when it is written, decides. */
 
 #include "engine.h"
 #include "runner.h"
@@ -31,7 +32,6 @@ typedef struct kept_s {
     fiber_t *fiber;            /* that will write it, unless it is taken */
     int taken;
     int64_t told_at;           /* by the clock of the database, in us */
-    int64_t clock;             /* that clock less ours */
     slice_t reply;             /* in the arena of its request */
     char *message, *counters;
     progress_t progress;
@@ -139,10 +139,36 @@ runner_progress_flush(request_t *rq, hive_uuid_t id, hive_uuid_t token)
 
 /* ---- keeping ---- */
 
+/* The clock of the database is ahead of ours by at least what a row tells when
+ * it comes: the more, the faster it came. The best of these is believed, and
+ * trusted a little less each second, should one of the clocks be slow. */
+static struct {
+    int64_t ahead, since;
+} database_clock = { INT64_MIN / 2, 0 };
+
 static int64_t
 own_clock(void)
 {
     return (int64_t) (uv_hrtime() / 1000);
+}
+
+static int64_t
+database_now(void)
+{
+    int64_t now = own_clock();
+
+    return now + database_clock.ahead - (now - database_clock.since) / 1000;
+}
+
+static void
+learn_clock(const db_row_t *row)
+{
+    int64_t there = db_time(row, "_now");
+
+    if (there > database_now()) {
+        database_clock.since = own_clock();
+        database_clock.ahead = there - database_clock.since;
+    }
 }
 
 static value_t
@@ -176,7 +202,7 @@ keep(kept_t *kept, const progress_t *progress)
         own->counters = own_text(&kept->counters, progress->counters);
     }
     own->lease_ms = progress->lease_ms;
-    kept->told_at = own_clock() + kept->clock;
+    kept->told_at = database_now();
 }
 
 static slice_t
@@ -205,7 +231,6 @@ keep_first(request_t *rq, hive_uuid_t id, hive_uuid_t token,
     kept->token = token;
     kept->user = rq->user;
     kept->fiber = rq->fiber;
-    kept->clock = now - own_clock();
     kept->reply = state_of(rq, row);
     keep(kept, progress);
     TAILQ_INSERT_TAIL(&kept_list, kept, link);
@@ -283,6 +308,7 @@ op_task_progress(request_t *rq)
     if (row == NULL) {
         runner_raise_lost(rq, id, token);
     }
+    learn_clock(row);
     if (db_bool(row, "_written")) {
         rq_reply(rq, 200, state_of(rq, row));
         return;

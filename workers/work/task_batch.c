@@ -131,7 +131,7 @@ in_place(request_t *rq, const task_outcome_t *outcomes, size_t count)
 static void
 batch_create(request_t *rq, const json_t *items, size_t count)
 {
-    task_input_t *inputs = arena_alloc(rq->arena, count * sizeof(*inputs));
+    task_input_t *inputs = arena_zero(rq->arena, count * sizeof(*inputs));
     task_outcome_t *outcomes = arena_zero(rq->arena,
         count * sizeof(*outcomes));
 

@@ -51,8 +51,10 @@ const char *task_state_name(slice_t state);
 
 #define TASKS_MAX 1000
 
-void tasks_create(request_t *rq, task_input_t *inputs, task_outcome_t *outcomes,
-    size_t count);
+/* Inputs whose outcome is there already are left alone; they have been read, or
+ * are zero. */
+void tasks_create(request_t *rq, task_input_t *inputs,
+    task_outcome_t *outcomes, size_t count);
 void tasks_cancel(request_t *rq, task_outcome_t *outcomes, size_t count);
 void tasks_retry(request_t *rq, task_outcome_t *outcomes, size_t count);
 void tasks_delete(request_t *rq, task_outcome_t *outcomes, size_t count);

