@@ -94,14 +94,14 @@ subtest 'cancel' => sub {
 };
 
 subtest 'pause' => sub {
-    my $id = $tasks->add(kind => 'sleep', input => '{"ms": 1500}', max_attempts => 1);
+    my $id = $tasks->add(kind => 'sleep', input => '{"ms": 5000}', max_attempts => 1);
     ok $tasks->wait_state($id, 'running'), 'runs';
     $hive->psql("update cell0.tasks set pause_requested = true where id = '$id'");
     ok $tasks->wait_state($id, 'paused'), 'paused';
     is attempts($id), '1 paused ', 'its attempt is told of';
     $hive->psql("update cell0.tasks set state = 'ready' where id = '$id'");
     Hive::Test::Tasks::queue($hive);
-    is $tasks->ended($id), 'succeeded', 'it is run again';
+    is $tasks->ended($id, 12), 'succeeded', 'it is run again';
     is $tasks->of($id, 'attempt'), 2, 'though it had only one attempt: a pause costs none';
 };
 
@@ -126,9 +126,9 @@ subtest 'progress' => sub {
 };
 
 subtest 'many' => sub {
-    my @ids = $tasks->add(count => 3000);
+    my @ids = $tasks->add(count => 20000);
     ok defined $tasks->drained(20), 'all are done';
-    is $hive->psql("select count(*), max(attempt) from cell0.task_history where state = 'succeeded' and id >= '$ids[0]'"), '3000|1', 'each once';
+    is $hive->psql("select count(*), max(attempt) from cell0.task_history where state = 'succeeded' and id >= '$ids[0]'"), '20000|1', 'each once';
     is $hive->psql("select count(distinct worker_id) from cell0.task_history where id >= '$ids[0]'"), 2, 'by both processes';
 };
 
