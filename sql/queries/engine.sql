@@ -41,7 +41,9 @@ where id = $1::uuid and dead_at is null
 
 -- name: engine_claim
 -- Takes up to $2 tasks of kind $1, in order of turns from $3 up, for worker
--- $4, which must be alive; $5: whether to append events.
+-- $4, which must be alive; $5: whether to append events. Nothing waits for the
+-- log to be flushed: should the server die before it is, nobody has claimed
+-- them, and what the attempt says is refused.
 with c as materialized (
     select t.ctid from tasks t
     where t.kind = $1::varchar and t.turn >= $3::bigint and t.state = 'ready'
@@ -49,6 +51,7 @@ with c as materialized (
       and t.attempt < 32767
       and exists (select from task_workers w
                   where w.id = $4::uuid and w.dead_at is null)
+      and (select set_config('synchronous_commit', 'off', true)) = 'off'
     order by t.turn, t.id
     limit $2::integer
     for update of t skip locked
@@ -77,7 +80,8 @@ from u
 -- name: engine_hold
 -- As engine_claim, inside a transaction that also ends what it takes. Plain
 -- tasks (nobody waits for them, they are of no run, nothing is to be filled
--- in) are only locked and come back as `held`; the others are claimed.
+-- in) are only locked and come back as `held`; the others are claimed. The
+-- commit waits for the log only when there are held ones.
 with c as materialized (
     select t.ctid, t.id, t.owner_id, t.attempt + 1 as attempt, t.dependents,
            t.turn, t.run_id, t.run_at, t.deadline_at, t.timeout_ms,
@@ -111,6 +115,9 @@ with c as materialized (
 select id, owner_id, attempt, dependents, turn, run_id, run_at, deadline_at,
        timeout_ms, templated, input, event_seq, rank > 0 as freed, held
 from c
+where (select case when bool_or(held) then ''
+           else set_config('synchronous_commit', 'off', true) end
+       from c) is not null
 
 -- name: engine_held_take
 -- Those of the held tasks $1 that did not succeed at once are claimed, for
