@@ -46,6 +46,17 @@ select 'end' as what, id, owner_id, kind, limit_key, false as remote,
        now() as _event_time
 from gone
 
+-- name: task_settle_changed
+-- Which of tasks $1, in attempt $2 and run by $3 (null: not running), have
+-- another count of dependents than $4: `place` is their number, from 1.
+select k.place, t.dependents
+from unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::integer[])
+    with ordinality k (id, attempt, worker_id, dependents, place)
+join tasks t on t.id = k.id
+where t.attempt = k.attempt and t.dependents <> k.dependents
+  and t.worker_id is not distinct from k.worker_id
+order by k.place
+
 -- name: task_settle_lock
 -- Before the end, other than by success, of tasks that have dependents or
 -- belong to a run: locks all that task_settle will end or touch for $1, which

@@ -85,5 +85,28 @@ for my $name (qw(project_get user_by_email)) {
     unlike $plan, qr/Seq Scan/, "$name goes by an index" or diag $plan;
 }
 
+# The statements of tasks, as they are planned once for any parameters.
+$hive->psql(<<'SQL');
+insert into cell0.task_dependencies (parent_id, child_id, parent_rank, child_rank)
+select ('00000001-0000-7000-8000-' || lpad(to_hex(i), 12, '0'))::uuid, ('00000001-0000-7000-8000-' || lpad(to_hex(i + 1), 12, '0'))::uuid, i, i + 1
+from generate_series(1, 39999) i;
+insert into cell0.task_attempts (task_id, attempt, outcome)
+select ('00000001-0000-7000-8000-' || lpad(to_hex(i), 12, '0'))::uuid, 1, 'failed' from generate_series(1, 40000) i;
+vacuum (analyze) cell0.task_dependencies;
+vacuum (analyze) cell0.task_attempts;
+SQL
+for my $file (qw(tasks enqueue dependencies retry)) {
+    my $text = Hive::Test::slurp("$Hive::Test::top/sql/queries/$file.sql");
+    for my $name ($text =~ /^-- name: (\w+)/mg) {
+        my $sql = $hive->statement($name);
+        my %params = map { $_ => 1 } $sql =~ /\$(\d+)/g;
+        my $nulls = join ', ', map { 'null' } keys %params;
+        my $plan = eval { $hive->psql("set search_path = cell0, hive;\nset plan_cache_mode = force_generic_plan;\nprepare s as $sql;\n"
+            . 'explain execute s' . ($nulls ? "($nulls)" : '')) } // "error: $@";
+        ok $plan !~ /Seq Scan on (?:projects|events|tasks|task_history_default|task_dependencies|task_attempts)\b/ && $plan !~ /^error/, $name
+            or diag "$sql\n$plan";
+    }
+}
+
 $hive->stop;
 done_testing;

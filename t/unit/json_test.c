@@ -196,6 +196,28 @@ values(void **state)
     assert_string_equal(value(value_texts(texts, 2)), "[\"a\",\"b\\\"\"]");
 }
 
+static void
+documents(void **state)
+{
+    static const char *const texts[] = {
+        "{}", "[]", "null", "true", "-7", "0.1", "0.7", "1.0", "1e+300",
+        "1234567890.125", "\"\"", "\"a\\n\\\"\u20ac\"",
+        "{\"b\":[1,2.5,{\"a\":null}],\"a\":false,\"\":\"x\"}",
+    };
+
+    (void) state;
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        json_t *json = json_loads(texts[i], JSON_DECODE_ANY, NULL);
+        buf_t buf;
+
+        assert_non_null(json);
+        buf_init(&buf, arena, 1);
+        json_put_document(&buf, json);
+        assert_string_equal(text_of(&buf), texts[i]);
+        json_decref(json);
+    }
+}
+
 /* ---- rows ---- */
 
 typedef struct {
@@ -344,6 +366,7 @@ main(void)
         cmocka_unit_test_setup_teardown(times, setup, teardown),
         cmocka_unit_test_setup_teardown(days, setup, teardown),
         cmocka_unit_test_setup_teardown(values, setup, teardown),
+        cmocka_unit_test_setup_teardown(documents, setup, teardown),
         cmocka_unit_test_setup_teardown(rows, setup, teardown),
         cmocka_unit_test_setup_teardown(broken_arrays, setup, teardown),
         cmocka_unit_test_setup_teardown(unknown_types_are_refused, setup,

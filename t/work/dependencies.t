@@ -198,6 +198,16 @@ subtest 'an edge while its parent ends' => sub {
     diag 'link, complete: ' . join '; ', map { "$_ x $seen{$_}" } sort keys %seen;
 };
 
+subtest 'an edge from a task that runs here' => sub {
+    my $sleep = add(kind => 'sleep', input => { ms => 600 });
+    ok $hive->wait_for(5, sub { now($sleep)->{state} eq 'running' }), 'it runs';
+    my $child = add();
+    is link_to($child, $sleep)->code, 201, 'one more waits for it';
+    is now($child)->{state}, 'blocked', 'blocked';
+    ok $hive->wait_for(5, sub { now($sleep)->{state} eq 'succeeded' }), 'it ends all the same';
+    is now($child)->{state}, 'ready', 'and who waited is free';
+};
+
 subtest 'a wide join' => sub {
     my $res = $hive->post("$base/batch", $ada, { action => 'create', items => [map { { kind => 'test.wide' } } 1 .. 300] })->json;
     my $join = add(depends_on => [map { $_->{id} } @{ $res->{items} }]);

@@ -132,6 +132,8 @@ void db_json_rows(buf_t *out, const db_result_t *result); /* [..] */
 void json_put_string(buf_t *out, slice_t text);           /* quoted, escaped */
 void json_put_time(buf_t *out, int64_t microseconds);
 void json_put_value(buf_t *out, const value_t *value);   /* not all arrays */
+/* Compact; numbers as short as reads back the same. Recurses by level. */
+void json_put_document(buf_t *out, const json_t *json);
 
 /* Replies with one row; sets ETag from column "_etag" or "version". */
 void db_reply_row(request_t *rq, int status, const db_row_t *row);

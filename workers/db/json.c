@@ -339,6 +339,68 @@ json_put_value(buf_t *out, const value_t *value)
     }
 }
 
+/* As it was written: 1.0 stays a number with a fraction. */
+static void
+put_real(buf_t *out, double value)
+{
+    size_t len = out->len;
+
+    put_float(out, value);
+    if (memchr(out->data + len, '.', out->len - len) == NULL
+        && memchr(out->data + len, 'e', out->len - len) == NULL) {
+        buf_puts(out, ".0");
+    }
+}
+
+void
+json_put_document(buf_t *out, const json_t *json)
+{
+    const char *key, *comma = "";
+    json_t *value;
+    size_t i;
+
+    switch (json_typeof(json)) {
+    case JSON_OBJECT:
+        buf_putc(out, '{');
+        json_object_foreach((json_t *) (uintptr_t) json, key, value) {
+            buf_puts(out, comma);
+            json_put_string(out, (slice_t) { key, strlen(key) });
+            buf_putc(out, ':');
+            json_put_document(out, value);
+            comma = ",";
+        }
+        buf_putc(out, '}');
+        break;
+    case JSON_ARRAY:
+        buf_putc(out, '[');
+        json_array_foreach(json, i, value) {
+            buf_puts(out, i > 0 ? "," : "");
+            json_put_document(out, value);
+        }
+        buf_putc(out, ']');
+        break;
+    case JSON_STRING:
+        json_put_string(out, (slice_t) { json_string_value(json),
+            json_string_length(json) });
+        break;
+    case JSON_INTEGER:
+        put_int(out, json_integer_value(json));
+        break;
+    case JSON_REAL:
+        put_real(out, json_real_value(json));
+        break;
+    case JSON_TRUE:
+        buf_puts(out, "true");
+        break;
+    case JSON_FALSE:
+        buf_puts(out, "false");
+        break;
+    case JSON_NULL:
+        buf_puts(out, "null");
+        break;
+    }
+}
+
 /* text[] as array_send writes it; nested arrays are written flat. */
 static void
 put_texts(buf_t *out, slice_t array)

@@ -222,13 +222,6 @@ value_from_text(report_t *report, const column_t *column, const char *field,
 }
 
 static int
-append(const char *data, size_t len, void *arg)
-{
-    buf_put(arg, data, len);
-    return 0;
-}
-
-static int
 read_json(report_t *report, const column_t *column, const char *field,
     const json_t *json, value_t *out)
 {
@@ -240,10 +233,8 @@ read_json(report_t *report, const column_t *column, const char *field,
         return -1;
     }
     buf_init(&text, report->arena, 256);
-    if (json_dump_callback(json, append, &text,
-            JSON_COMPACT | JSON_ENCODE_ANY) != 0
-        || (int64_t) text.len > column->max)
-    {
+    json_put_document(&text, json);
+    if ((int64_t) text.len > column->max) {
         report_invalid(report, field, "too_long",
             "must have at most %" PRId64 " bytes", column->max);
         return -1;

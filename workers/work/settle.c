@@ -12,6 +12,7 @@
 
 #define SETTLE_MAX   1000
 #define LOCK_ROUNDS  20
+#define CHANGE_ROUNDS 10
 #define TRIES        4
 
 typedef struct {
@@ -292,18 +293,17 @@ settle_locked(request_t *rq, batch_t *batch)
     }
 }
 
-size_t
-tasks_settle(request_t *rq, settle_t *items, size_t count)
+static size_t
+settle_once(request_t *rq, settle_t **items, size_t count)
 {
     batch_t plain = { .count = 0 }, others = { .count = 0 };
 
-    assert(count <= SETTLE_MAX);
     plain.items = arena_alloc(rq->arena, (count + 1) * sizeof(*plain.items));
     others.items = arena_alloc(rq->arena, (count + 1) * sizeof(*others.items));
     for (size_t i = 0; i < count; i++) {
-        batch_t *batch = is_plain(&items[i]) ? &plain : &others;
+        batch_t *batch = is_plain(items[i]) ? &plain : &others;
 
-        batch->items[batch->count++] = &items[i];
+        batch->items[batch->count++] = items[i];
     }
 
     if (plain.count > 0) {
@@ -315,4 +315,58 @@ tasks_settle(request_t *rq, settle_t *items, size_t count)
         settle_locked(rq, &others);
     }
     return plain.settled + others.settled;
+}
+
+/* Of those that were left alone, the ones that only have other dependents than
+ * was known: with these, at the front. */
+static size_t
+keep_changed(request_t *rq, settle_t **items, size_t count)
+{
+    hive_uuid_t *ids = arena_alloc(rq->arena, 2 * count * sizeof(*ids));
+    int64_t *numbers = arena_alloc(rq->arena, 2 * count * sizeof(*numbers));
+    const db_result_t *rows;
+    size_t open = 0, kept = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if (!items[i]->settled) {
+            items[open++] = items[i];
+        }
+    }
+    for (size_t i = 0; i < open; i++) {
+        ids[i] = items[i]->id;
+        ids[open + i] = items[i]->worker;
+        numbers[i] = items[i]->attempt;
+        numbers[open + i] = items[i]->dependents;
+    }
+    rows = db_rows(rq, Q_TASK_SETTLE_CHANGED, value_uuids(ids, open),
+        value_ints(numbers, open), value_uuids(ids + open, open),
+        value_ints(numbers + open, open));
+    for (int i = 0; i < rows->nrows; i++) {
+        db_row_t row = db_row_at(rows, i);
+        settle_t *item = items[db_int(&row, "place") - 1];
+
+        item->dependents = (int) db_int(&row, "dependents");
+        items[kept++] = item;       /* places ascend */
+    }
+    return kept;
+}
+
+size_t
+tasks_settle(request_t *rq, settle_t *items, size_t count)
+{
+    settle_t **open = arena_alloc(rq->arena, (count + 1) * sizeof(*open));
+    size_t settled = 0, left = count;
+
+    assert(count <= SETTLE_MAX);
+    for (size_t i = 0; i < count; i++) {
+        open[i] = &items[i];
+    }
+    for (int round = 0; left > 0; round++) {
+        settled += settle_once(rq, open, left);
+        if (settled == count || round == CHANGE_ROUNDS) {
+            break;
+        }
+        left = keep_changed(rq, open, left);
+    }
+    return settled;
 }

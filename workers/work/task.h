@@ -75,8 +75,9 @@ typedef enum {
     END_SUCCEEDED, END_FAILED, END_CANCELLED, END_SKIPPED
 } task_end_t;
 
-/* What the caller knows of the task is what fences it: when any of `attempt`,
- * `worker`, `dependents` has changed, it is left alone. */
+/* What the caller knows of the task is what fences it: when `attempt` or
+ * `worker` has changed, it is left alone. `dependents` fences the statement:
+ * when edges came or went since, tasks_settle looks again. */
 typedef struct {
     hive_uuid_t id;
     hive_uuid_t worker;         /* who runs it; zero: it is not running */
