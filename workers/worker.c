@@ -12,7 +12,6 @@
 #include "workers/runtime/fault.h"
 #include "workers/runtime/log.h"
 #include "workers/runtime/server.h"
-#include "workers/work/retention.h"
 #include "workers/work/work.h"
 
 #include <inttypes.h>

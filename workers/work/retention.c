@@ -2,7 +2,7 @@
  * them and events in batches (sql/queries/retention.sql). One process at a
  * time sees to it: the one that finds a row of `chores` due and moves it on. */
 
-#include "retention.h"
+#include "work.h"
 
 #include "workers/db/db.h"
 #include "workers/runtime/job.h"

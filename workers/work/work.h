@@ -87,6 +87,13 @@ void op_schedule_preview(request_t *rq);
 int schedules_start(fiber_sched_t *fibers);
 void schedules_stop(void);
 
+/* Makes the partitions of task_history for the days to come, and has old days,
+ * old events and what belonged to them go; `days` is how long what finished is
+ * kept. After db_start, with one fiber; 0 or negative errno. To be stopped
+ * before db_stop; its fiber is gone soon after. */
+int retention_start(fiber_sched_t *fibers, unsigned days);
+void retention_stop(void);
+
 /* ---- the task engine of a process ---- */
 
 /* Strings are borrowed until it has stopped. Numbers that are 0, but for
