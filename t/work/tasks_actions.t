@@ -252,6 +252,29 @@ subtest 'retry brings back who was skipped' => sub {
     is code(act($again, 'retry')), 'duplicate_task', 'not when another has its key now';
 };
 
+subtest 'tasks of a run' => sub {
+    my $made = $hive->post('/api/v1/runs', $ada, { on_failure => 'skip', steps => [{ name => 'a', kind => 'test.ra' }, { name => 'b', kind => 'test.rb', depends_on => ['a'] },
+        { name => 'c', kind => 'test.rc' }] });
+    is $made->code, 201, 'a run of three' or diag $made->body;
+    my $run = $made->json;
+    my %step = map { $_->{step} => $_ } @{ $hive->get("$base?run_id=$run->{id}", $ada)->json->{items} };
+    is_deeply [sort keys %step], [qw(a b c)], 'listed by their run';
+    my $counts = sub { my $r = $hive->get("/api/v1/runs/$run->{id}", $ada)->json; $r->{state} . ' ' . $hive->psql("select concat_ws(',', total_n, left_n, succeeded_n, failed_n, cancelled_n, skipped_n) from cell0.runs where id = '$run->{id}'") };
+    is code($hive->delete("$base/$step{c}{id}", $ada)), 'run_not_finished', 'none is deleted while it runs';
+    is act($step{c}, 'cancel')->code, 200, 'one is cancelled';
+    is $counts->(), 'running 3,2,0,0,1,0', 'and counted';
+    is code($hive->delete("$base/$step{c}{id}", $ada)), 'run_not_finished', 'still not deleted';
+    finish($step{a}, error => { code => 'bad', message => 'no' });
+    is $counts->(), 'failed 3,0,0,1,1,1', 'one fails, one is skipped, all have ended';
+    is act($step{a}, 'retry')->json->{state}, 'ready', 'tried again';
+    is now($step{b})->{state}, 'blocked', 'and who waits for it waits again';
+    is $counts->(), 'running 3,2,0,0,1,0', 'and the run goes on';
+    is act($step{c}, 'retry')->json->{state}, 'ready', 'the cancelled one too';
+    finish($step{$_}) for qw(a b c);
+    is $counts->(), 'succeeded 3,0,3,0,0,0', 'to its end';
+    is $hive->delete("$base/$step{c}{id}", $ada)->code, 204, 'now one may go';
+};
+
 subtest 'two at once' => sub {
     my $both = sub {
         my ($one, $two) = @_;
