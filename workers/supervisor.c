@@ -354,7 +354,7 @@ supervisor_run(const supervisor_plan_t *plan,
     boss.plan = *plan;
     boss.hooks = *hooks;
     boss.quarantine = quarantine_new();
-    if (boss.quarantine == NULL || metrics_new(2 * plan->processes) != 0
+    if (boss.quarantine == NULL || metrics_new(2 * SLOTS_MAX) != 0
         || open_signals() != 0) {
         log_error("starting the supervisor failed: %s", strerror(errno));
         return 1;

@@ -18,7 +18,7 @@
 #include <stdio.h>
 #include <sys/mman.h>
 
-#define CELLS       16384          /* of a region */
+#define CELLS       8192           /* of a region */
 #define METRICS_MAX 64
 #define BUCKETS     18             /* the last one without bound */
 
@@ -65,7 +65,7 @@ metrics_new(unsigned regions)
 {
     size_t size = sizeof(shared_t) + (size_t) regions * CELLS * sizeof(cell_t);
     shared_t *shared = mmap(NULL, size, PROT_READ | PROT_WRITE,
-        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
     if (shared == MAP_FAILED) {
         return -errno;
