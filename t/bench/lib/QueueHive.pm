@@ -90,10 +90,10 @@ sub load {
     return JSON::PP::decode_json($line);
 }
 
-# One round of Hive: returns enqueue and drain (a second), pg and worker
+# One round of Hive with tasks of that kind: returns enqueue and drain (a second), pg and worker
 # (microseconds each).
 sub drain {
-    my ($self, $jobs, $batch, %env) = @_;
+    my ($self, $kind, $jobs, $batch, %env) = @_;
     $self->start_workers(%env);
     $self->clear;
     my $db = $self->{db};
@@ -102,7 +102,7 @@ sub drain {
     my $r = measure(
         postmaster => $self->{hive}->postmaster, pids => \@pids, jobs => $jobs,
         enqueue => sub {
-            my $r = $self->load('-n', $jobs, '-b', $batch);
+            my $r = $self->load('-k', $kind, '-n', $jobs, '-b', $batch);
             $last = $r->{last};
             $db->do('analyze tasks');
             $db->do('checkpoint');
