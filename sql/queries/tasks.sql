@@ -34,7 +34,8 @@ select t.kind from tasks t where t.id = $2::uuid and t.owner_id = $1::uuid
 -- and `fresh` and `state` say why.
 with l as materialized (
     select t.id, task_state(t.state, t.worker_id) as state, t.limit_key,
-           t.limit_slot, t.turn, t.version, $3::text[] is null or t.version::text = any($3::text[]) as fresh
+           t.limit_slot, t.turn, t.version,
+           $3::text[] is null or t.version::text = any($3::text[]) as fresh
     from tasks t
     where t.id = $2::uuid and t.owner_id = $1::uuid
     for update

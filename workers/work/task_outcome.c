@@ -94,7 +94,8 @@ outcomes_close(request_t *rq, task_outcome_t *outcomes, size_t count,
         value_uuids(ids, open));
     for (int i = 0; i < rows->nrows; i++) {
         db_row_t row = db_row_at(rows, i);
-        task_outcome_t *outcome = outcome_of(outcomes, count, db_uuid(&row, "id"));
+        task_outcome_t *outcome = outcome_of(outcomes, count,
+            db_uuid(&row, "id"));
 
         if (outcome == NULL) {
             continue;

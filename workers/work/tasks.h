@@ -42,7 +42,8 @@ hive_uuid_t *outcomes_open(request_t *rq, const task_outcome_t *outcomes,
 
 /* The one without outcome that has this id; NULL when there is none. Ids are
  * in order. */
-task_outcome_t *outcome_of(task_outcome_t *outcomes, size_t count, hive_uuid_t id);
+task_outcome_t *outcome_of(task_outcome_t *outcomes, size_t count,
+    hive_uuid_t id);
 
 /* The same text, static: "ready" for the slice of a row. */
 const char *task_state_name(slice_t state);
