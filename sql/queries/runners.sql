@@ -44,8 +44,8 @@ with c as materialized (
     from u where $6::boolean
 )
 select u.id, project_id, run_id, step, parent_id, kind, title, description,
-       labels, priority, 'running' as state, run_at, deadline_at, timeout_ms, backoff_ms,
-       attempt, max_attempts, unique_key, limit_key,
+       labels, priority, 'running' as state, run_at, deadline_at, timeout_ms,
+       backoff_ms, attempt, max_attempts, unique_key, limit_key,
        case when run_on_failure then 'run' else 'skip' end
            as on_dependency_failure,
        progress, progress_message, counters, error, cost_nano_usd, version,
@@ -102,7 +102,8 @@ with l as materialized (
                 now() + $7::integer * interval '1 ms',
                 t.started_at + nullif(t.timeout_ms, 0) * interval '1 ms',
                 t.deadline_at)) end,
-        updated_at = greatest(t.updated_at, coalesce($8, now())), version = t.version + 1,
+        updated_at = greatest(t.updated_at, coalesce($8, now())),
+        version = t.version + 1,
         event_seq = t.event_seq + $9::boolean::integer
     from l where t.id = l.id and l.now_or_never
     returning t.id, t.lease_until, t.event_seq, t.progress,
@@ -173,6 +174,13 @@ with l as materialized (
 )
 update tasks t set lease_until = now() + $1 * interval '1 ms'
 from l where t.id = l.id
+
+-- name: runner_claims_done
+-- Forgets those claims of leases $1 of which nothing is run any more.
+delete from task_claims c
+where c.worker_id = any ($1::uuid[])
+  and not exists (select from unnest(c.ids) i (id) join tasks t on t.id = i.id
+                  where t.worker_id = c.worker_id)
 
 -- name: task_depths (read)
 -- How many unfinished tasks there are of each kind and state, and how long the

@@ -95,6 +95,8 @@ subtest 'a claim' => sub {
     is $shown->{cost_nano_usd}, 7, 'cost';
     is $hive->psql(qq{select string_agg(type, ' ' order by "offset") from cell0.task_events('$id')}),
         'task.created task.running task.succeeded', 'events';
+    ok $hive->wait_for(5, sub { !$hive->psql("select count(*) from cell0.task_claims where worker_id = '$task->{lease_token}'") }),
+        'nothing else is left of it';
 };
 
 subtest 'what is wrong is said' => sub {

@@ -182,7 +182,7 @@ reaper_loop(request_t *rq, void *arg)
             continue;
         }
         job_step(rq, bury, NULL);
-        job_step(rq, runner_cancel_late, NULL);
+        job_step(rq, runner_mind, NULL);
         until_none(rq, release);
         until_none(rq, overdue);
         job_step(rq, measure_depths, NULL);

@@ -12,25 +12,22 @@
  * What may be called is the allow-list's to say (http_allow.h). Redirects are
  * not followed: a 3xx is a status like others. A status of 5xx, 408, 425 or 429
  * and a connection that failed are tried again while attempts are left, not
- * before Retry-After; another unexpected one is final. Since an attempt may be made again after it
- * has arrived, each carries the task's id as its Idempotency-Key, unless the
- * headers name another. */
+ * before Retry-After; another unexpected one is final. Since an attempt may be
+ * made again after it has arrived, each carries the task's id as its
+ * Idempotency-Key, unless the headers name another. */
 
 #include "executor.h"
 #include "http_allow.h"
+#include "http_result.h"
 #include "work.h"
 
-#include "common/utf8.h"
 #include "workers/db/resource_parts.h"
-#include "workers/runtime/http_client.h"
 
 #include <curl/curl.h>
 
 #include <ctype.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
-#include <time.h>
 
 #define URL_MAX        8192
 #define HEADERS_MAX    64
@@ -39,7 +36,6 @@
 #define TIMEOUT_MS_MAX 600000
 #define CONNECT_MS     10000
 #define EXPECT_MAX     64
-#define RETRY_S_MAX    3600
 
 static const char *const methods[] = {
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", NULL
@@ -396,153 +392,6 @@ check_url(plan_t *plan)
 
 /* ---- the reply ---- */
 
-/* Bytes that are no text of ours, as the Latin-1 that HTTP once had. */
-static slice_t
-as_utf8(arena_t *arena, slice_t text)
-{
-    buf_t out;
-
-    if (text.len == 0 || utf8_valid(text.data, text.len)) {
-        return text;
-    }
-    buf_init(&out, arena, 2 * text.len);
-    for (size_t i = 0; i < text.len; i++) {
-        unsigned char c = (unsigned char) text.data[i];
-
-        if (c < 0x80) {
-            buf_putc(&out, (char) c);
-        } else {
-            buf_putc(&out, (char) (0xc0 | c >> 6));
-            buf_putc(&out, (char) (0x80 | (c & 0x3f)));
-        }
-    }
-    return buf_slice(&out);
-}
-
-/* One member a name: what comes again is joined by commas (RFC 9110, 5.3). */
-static void
-put_headers(buf_t *out, arena_t *arena, const http_response_t *response)
-{
-    unsigned count;
-    const http_header_t *headers = http_headers(response, &count);
-    const char *comma = "";
-
-    buf_putc(out, '{');
-    for (unsigned i = 0; i < count; i++) {
-        buf_t value;
-        unsigned before = 0;
-
-        while (!slice_equal(headers[before].name, headers[i].name)) {
-            before++;
-        }
-        if (before < i) {
-            continue;
-        }
-        buf_init(&value, arena, headers[i].value.len + 1);
-        for (unsigned k = i; k < count; k++) {
-            if (slice_equal(headers[k].name, headers[i].name)) {
-                buf_puts(&value, k > i ? ", " : "");
-                buf_put(&value, headers[k].value.data, headers[k].value.len);
-            }
-        }
-        buf_puts(out, comma);
-        json_put_string(out, as_utf8(arena, headers[i].name));
-        buf_putc(out, ':');
-        json_put_string(out, as_utf8(arena, buf_slice(&value)));
-        comma = ",";
-    }
-    buf_putc(out, '}');
-}
-
-static int
-append(const char *data, size_t len, void *arg)
-{
-    buf_put(arg, data, len);
-    return 0;
-}
-
-static int
-is_json_type(slice_t type)
-{
-    size_t len = 0;
-
-    while (len < type.len && type.data[len] != ';' && type.data[len] != ' ') {
-        len++;
-    }
-    return (len == 16 && strncasecmp(type.data, "application/json", len) == 0)
-           || (len > 5 && strncasecmp(type.data + len - 5, "+json", 5) == 0);
-}
-
-/* Written anew by us: then it is JSON that the database takes. Nonzero when
- * the body was some. */
-static int
-put_json(buf_t *out, slice_t body)
-{
-    json_t *json = json_loadb(body.data, body.len, JSON_DECODE_ANY, NULL);
-    int good = json != NULL
-               && json_depth(json, JSON_DEPTH_LIMIT) <= JSON_DEPTH_LIMIT;
-
-    if (good) {
-        buf_puts(out, ",\"json\":");
-        json_dump_callback(json, append, out,
-            JSON_COMPACT | JSON_ENCODE_ANY);
-    }
-    json_decref(json);
-    return good;
-}
-
-static void
-put_base64(buf_t *out, slice_t body)
-{
-    static const char digits[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const uint8_t *p = (const uint8_t *) body.data;
-
-    for (size_t i = 0; i < body.len; i += 3) {
-        size_t left = body.len - i;
-        uint32_t bits = (uint32_t) p[i] << 16
-            | (left > 1 ? (uint32_t) p[i + 1] << 8 : 0)
-            | (left > 2 ? p[i + 2] : 0);
-
-        buf_putc(out, digits[bits >> 18]);
-        buf_putc(out, digits[bits >> 12 & 63]);
-        buf_putc(out, left > 1 ? digits[bits >> 6 & 63] : '=');
-        buf_putc(out, left > 2 ? digits[bits & 63] : '=');
-    }
-}
-
-static void
-put_body(buf_t *out, slice_t type, slice_t body)
-{
-    if (body.len == 0) {
-        buf_puts(out, ",\"body\":\"\"");
-    } else if (is_json_type(type) && put_json(out, body)) {
-        return;
-    } else if (utf8_valid(body.data, body.len)
-               && memchr(body.data, '\0', body.len) == NULL) {
-        buf_puts(out, ",\"body\":");
-        json_put_string(out, body);
-    } else {
-        buf_puts(out, ",\"body_base64\":\"");
-        put_base64(out, body);
-        buf_putc(out, '"');
-    }
-}
-
-static void
-succeed(task_run_t *run, const http_response_t *response, slice_t body)
-{
-    slice_t type = http_header(response, "content-type");
-    buf_t out;
-
-    buf_init(&out, run->rq->arena, body.len + 1024);
-    buf_printf(&out, "{\"status\":%d,\"headers\":", http_status(response));
-    put_headers(&out, run->rq->arena, response);
-    put_body(&out, type.data != NULL ? type : SLICE(""), body);
-    buf_putc(&out, '}');
-    task_succeed(run, buf_slice(&out));
-}
-
 static int
 is_expected(const plan_t *plan, int status)
 {
@@ -554,33 +403,6 @@ is_expected(const plan_t *plan, int status)
     return plan->nexpect == 0 && status >= 200 && status < 300;
 }
 
-/* Retry-After, in seconds or as a date (RFC 9110, 10.2.3), as milliseconds; 0:
- * nothing of the kind. */
-static unsigned
-retry_after(slice_t value)
-{
-    char text[64];
-    char *end;
-    double seconds;
-
-    if (value.data == NULL || value.len == 0 || value.len >= sizeof(text)) {
-        return 0;
-    }
-    memcpy(text, value.data, value.len);
-    text[value.len] = '\0';
-    if (isdigit((unsigned char) text[0])) {
-        seconds = (double) strtoul(text, &end, 10);
-        if (*end != '\0') {
-            return 0;
-        }
-    } else {
-        seconds = difftime(curl_getdate(text, NULL), time(NULL));
-    }
-    return seconds <= 0 ? 0
-        : seconds > RETRY_S_MAX ? RETRY_S_MAX * 1000
-        : (unsigned) seconds * 1000;
-}
-
 /* The beginning of what was answered is for whoever looks for the reason. */
 static void
 fail_status(task_run_t *run, const http_response_t *response, slice_t body)
@@ -590,8 +412,8 @@ fail_status(task_run_t *run, const http_response_t *response, slice_t body)
                 || status == 425;
     slice_t text = body.len > 200 ? (slice_t) { body.data, 200 } : body;
 
-    task_retry_after(run, retry_after(http_header(response, "retry-after")));
-    text = as_utf8(run->rq->arena, text);
+    task_retry_after(run, http_retry_after(response));
+    text = http_utf8(run->rq->arena, text);
     if (text.len > 0 && memchr(text.data, '\0', text.len) != NULL) {
         text.len = 0;
     }
@@ -661,7 +483,7 @@ call(request_t *rq, void *arg)
     } else if (!is_expected(plan, http_status(response))) {
         fail_status(run, response, body);
     } else {
-        succeed(run, response, body);
+        task_succeed(run, http_result(rq->arena, response, body));
     }
 }
 

@@ -37,10 +37,15 @@ unsigned runner_lease_ms(const value_t *asked, const hive_uuid_t *token);
 void runner_progress_flush(request_t *rq, hive_uuid_t id, hive_uuid_t token);
 
 /* A task that no process of ours runs was asked to stop: a runner that ignores
- * it loses its lease within [tasks] cancel_grace. The second is a step of a
- * job, to be made each second or so. */
+ * it loses its lease within [tasks] cancel_grace. */
 void runner_cancelled(void);
-void runner_cancel_late(request_t *rq, void *arg);
+
+/* A task of that lease has ended, or its attempt. */
+void runner_ended(const hive_uuid_t *token);
+
+/* Does what follows from these: a step of a job, to be made each second or
+ * so. */
+void runner_mind(request_t *rq, void *arg);
 
 /* Raises 409 "lease_lost", or 404 when the caller has no such task. */
 __attribute__((noreturn))

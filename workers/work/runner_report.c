@@ -47,37 +47,6 @@ op_task_heartbeat(request_t *rq)
     rq_reply(rq, 200, buf_slice(&out));
 }
 
-/* ---- cancels that are not heard ---- */
-
-static void
-shorten_leases(request_t *rq, void *arg)
-{
-    (void) arg;
-    db_exec(rq, Q_RUNNER_CANCEL_LATE,
-        value_int(engine.config.cancel_grace_ms));
-}
-
-static int cancelled;              /* since the last look at leases */
-
-void
-runner_cancelled(void)
-{
-    cancelled = 1;
-}
-
-void
-runner_cancel_late(request_t *rq, void *arg)
-{
-    (void) arg;
-    if (cancelled) {
-        cancelled = 0;
-        if (rq_try(rq, shorten_leases, NULL) != 0) {
-            cancelled = 1;
-            rq_reraise(rq);
-        }
-    }
-}
-
 /* ---- ends ---- */
 
 typedef struct {
@@ -138,6 +107,7 @@ settle_held(request_t *rq, const report_end_t *end, const db_row_t *held,
     if (tasks_settle(rq, &item, 1) == 0) {
         return 0;
     }
+    runner_ended(&end->token);
     measure_attempt(db_text(held, "kind"), how == END_SUCCEEDED
         ? OUTCOME_SUCCEEDED : how == END_CANCELLED ? OUTCOME_CANCELLED
         : OUTCOME_FAILED, (uint64_t) db_int(held, "ran"));
@@ -161,6 +131,7 @@ fail_held(request_t *rq, const report_end_t *end, const db_row_t *held)
     retry_tasks(rq, &item, 1);
     switch (item.what) {
     case RETRY_AGAIN:
+        runner_ended(&end->token);
         measure_attempt(db_text(held, "kind"),
             paused ? OUTCOME_PAUSED : OUTCOME_FAILED,
             (uint64_t) db_int(held, "ran"));
