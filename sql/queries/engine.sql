@@ -76,6 +76,92 @@ select id, owner_id, attempt, dependents, turn, run_id, run_at, deadline_at,
        timeout_ms, templated, input, event_seq, freed
 from u
 
+-- name: engine_hold
+-- As engine_claim, inside a transaction that also ends what it takes. Plain
+-- tasks (nobody waits for them, they are of no run, hold no slot of a limit,
+-- and nothing is to be filled in) are only locked and come back as `held`; the
+-- others are claimed. The commit waits for the log only when there are held
+-- ones.
+with c as materialized (
+    select q.ctid as place, t.ctid as row, t.id, t.owner_id,
+           t.attempt + 1 as attempt, t.dependents, t.turn, t.run_id, t.run_at,
+           t.deadline_at, t.timeout_ms, t.templated, t.input,
+           t.event_seq + 1 as event_seq, t.rank > 0 as freed,
+           t.dependents = 0 and t.run_id is null and t.limit_key is null
+               and not t.templated as held
+    from task_ready q join tasks t on t.id = q.id
+    where q.lane = $1::varchar and q.turn >= $3::bigint
+      and t.state = 'ready' and t.worker_id is null and t.attempt < 32767
+      and exists (select from task_workers w
+                  where w.id = $4::uuid and w.dead_at is null)
+    order by q.turn, q.id
+    limit $2::integer
+    for update of t skip locked
+), u as (
+    update tasks t
+    set attempt = t.attempt + 1, worker_id = $4::uuid, started_at = now(),
+        updated_at = now(), version = t.version + 1,
+        event_seq = t.event_seq + 1, started_seq = t.event_seq + 1
+    where t.ctid = any (array(select c.row from c where not c.held))
+    returning t.id
+), taken as (
+    delete from task_ready q
+    where q.ctid = any (array(select c.place from c
+                              where c.held or c.id in (select u.id from u)))
+), claim as (
+    insert into task_claims (id, worker_id, ids)
+    select $5::uuid, $4::uuid, array_agg(id) from u having count(*) > 0
+)
+select id, owner_id, attempt, dependents, turn, run_id, run_at, deadline_at,
+       timeout_ms, templated, input, event_seq, freed, held
+from c
+where (held or id in (select u.id from u))
+  and (select case when bool_or(held) then ''
+           else set_config('synchronous_commit', 'off', true) end
+       from c) is not null
+
+-- name: engine_held_take
+-- The held tasks $1, which did not succeed at once, are claimed for worker $2,
+-- as claim $3, to be settled like any other.
+with u as (
+    update tasks t
+    set attempt = t.attempt + 1, worker_id = $2::uuid, started_at = now(),
+        updated_at = now(), version = t.version + 1,
+        event_seq = t.event_seq + 1, started_seq = t.event_seq + 1
+    where t.id = any ($1::uuid[])
+    returning t.id
+), claim as (
+    insert into task_claims (id, worker_id, ids)
+    select $3::uuid, $2::uuid, array_agg(id) from u
+)
+select count(*) as n from u
+
+-- name: engine_held_end
+-- The held tasks $1 have succeeded, run by worker $2, with results $3 (an
+-- object by id, or null). Returns how many.
+with gone as (
+    delete from tasks t
+    where t.id = any ($1::uuid[])
+    returning t.*
+), moved as (
+    insert into task_history (id, owner_id, turn, run_at, created_at,
+        updated_at, version, event_seq, started_seq, rank, cost_nano_usd,
+        timeout_ms, backoff_ms, priority, attempt, attempt_base, max_attempts,
+        run_on_failure, state, kind, title, description, labels, input,
+        project_id, parent_id, worker_id, deadline_at, started_at,
+        finished_at, unique_key, progress, progress_message, counters, result,
+        error)
+    select id, owner_id, turn, run_at, created_at, now(), version + 2,
+        event_seq + 2, event_seq + 1, rank, cost_nano_usd, timeout_ms,
+        backoff_ms, priority, attempt + 1, attempt_base, max_attempts,
+        run_on_failure, 'succeeded', kind, title, description, labels, input,
+        project_id, parent_id, $2::uuid, deadline_at, now(),
+        statement_timestamp(), unique_key, progress, progress_message,
+        counters, $3::jsonb->id::text, error
+    from gone
+)
+select count(*) as n from gone
+
 -- name: engine_claims_done
 -- Claims $1 have nothing under way any more.
 delete from task_claims where id = any ($1::uuid[])

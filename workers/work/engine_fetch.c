@@ -30,16 +30,8 @@
 #define CLAIM_COST    (2 * MS) /* what a claim may take for other reasons */
 #define TASK_COST     (MS / 20)
 #define UNSETTLED     4        /* batches of instant tasks at once */
-#define INSTANT_MS    2        /* then the loop has a turn */
 #define FAILED_MIN_MS 200
 #define FAILED_MAX_MS 800
-
-typedef struct {
-    kind_t *kind;
-    unsigned wanted;
-    int full;                  /* from the first turn on */
-    unsigned got;
-} claim_t;
 
 /* ---- how many ---- */
 
@@ -88,82 +80,55 @@ compare_turns(const void *a, const void *b)
 }
 
 /* Rows come in no order. */
-static work_t **
-read_rows(request_t *rq, kind_t *kind, hive_uuid_t id,
-    const db_result_t *result)
+void
+fetch_rows(request_t *rq, claim_t *claim, const db_result_t *result)
 {
-    work_t **works = arena_alloc(rq->arena,
-        (size_t) result->nrows * sizeof(*works));
-    claimed_t *claimed = malloc(sizeof(*claimed));
+    kind_t *kind = claim->kind;
+    size_t count = (size_t) result->nrows;
 
-    if (claimed == NULL) {
-        abort();
+    claim->got = (unsigned) count;
+    engine.facts.claimed += count;
+    if (count == 0) {
+        return;
     }
-    *claimed = (claimed_t) { id, 0 };
+    claim->works = arena_alloc(rq->arena, count * sizeof(work_t *));
+    for (size_t i = 0; i < count; i++) {
+        db_row_t row = db_row_at(result, (int) i);
 
-    for (int i = 0; i < result->nrows; i++) {
-        db_row_t row = db_row_at(result, i);
-
-        works[i] = work_new(kind, claimed, &row);
+        claim->works[i] = work_new(kind, &row);
     }
-    qsort(works, (size_t) result->nrows, sizeof(*works), compare_turns);
-    return works;
-}
-
-/* Instant ones run here, in a row; others wait for a slot, if only for the
- * loop's next turn. */
-static void
-take(request_t *rq, kind_t *kind, work_t **works, unsigned count)
-{
-    uint64_t until = uv_hrtime() + INSTANT_MS * MS;
-
-    for (unsigned i = 0; i < count; i++) {
-        work_t *work = works[i];
-
-        if (engine.stopping || !kind->executor->instant || work->templated) {
-            work->place = WORK_QUEUED;
-            kind->queued++;
-            TAILQ_INSERT_TAIL(&kind->queue, work, link);
-            if (engine.stopping) {
-                work_stop(work, STOP_RELEASE);
-            }
-            continue;
-        }
-        run_instant(rq, work);
-        if (uv_hrtime() > until) {
-            fiber_yield();
-            until = uv_hrtime() + INSTANT_MS * MS;
-        }
-    }
-    run_queued(kind);
+    qsort(claim->works, count, sizeof(work_t *), compare_turns);
+    kind->low = claim->works[count - 1]->turn;
+    turn_claimed(kind->name, kind->low);
 }
 
 static void
-claim(request_t *rq, void *arg)
+take(request_t *rq, void *arg)
 {
     claim_t *claim = arg;
     kind_t *kind = claim->kind;
-    hive_uuid_t id = resource_new_id();
-    const db_result_t *result;
-    work_t **works;
+    claimed_t *claimed;
 
     fault_point("before_claim");
-    engine.facts.claims++;
-    result = db_rows(rq, Q_ENGINE_CLAIM, value_text(kind->name),
-        value_int(claim->wanted), value_int(claim->full ? INT64_MIN
-            : kind->low), value_uuid(engine.worker),
-        value_uuid(id));
+    fetch_rows(rq, claim, db_rows(rq, Q_ENGINE_CLAIM, value_text(kind->name),
+        value_int(claim->wanted), value_int(claim->from),
+        value_uuid(engine.worker), value_uuid(claim->id)));
     fault_point("after_claim");
-
-    claim->got = (unsigned) result->nrows;
-    engine.facts.claimed += claim->got;
     if (claim->got == 0) {
         return;
     }
-    works = read_rows(rq, kind, id, result);
-    kind->low = works[claim->got - 1]->turn;
-    turn_claimed(kind->name, kind->low);
-    take(rq, kind, works, claim->got);
+
+    claimed = claimed_new(claim->id);
+    for (unsigned i = 0; i < claim->got; i++) {
+        work_t *work = claim->works[i];
+
+        work_claimed(work, claimed);
+        if (engine.config.events) {
+            work_tell(work, "running", work->event_seq);
+        }
+        run_queue(work);
+    }
+    run_queued(kind);
 }
 
 /* ---- when ---- */
@@ -185,17 +150,20 @@ static int
 claim_once(request_t *rq, kind_t *kind, unsigned wanted, int full,
     unsigned *got)
 {
-    claim_t one = { kind, wanted, full, 0 };
+    claim_t one = { .kind = kind, .wanted = wanted,
+        .from = full ? INT64_MIN : kind->low, .id = resource_new_id() };
     uint64_t began = uv_hrtime();
     int status;
 
-    if (one.full) {
+    if (full) {
         /* What comes while it is out is for the next. */
         kind->found = 0;
     }
     kind->woken = 0;
-    status = job_step(rq, claim, &one);
-    if (one.full) {
+    engine.facts.claims++;
+    status = job_step(rq, kind->executor->instant ? instant_claim : take,
+        &one);
+    if (full) {
         note_full(kind, uv_hrtime() - began, one.got);
     }
     *got = one.got;

@@ -57,12 +57,18 @@ error_of(const work_t *work)
     return json_of(work->error);
 }
 
+int
+work_succeeded(const work_t *work)
+{
+    return work->said == SAID_SUCCESS
+        || (work->said == SAID_NOTHING && work->stop == STOP_NONE);
+}
+
 /* Ended for good, as far as its attempt can say. */
 static int
 is_end(const work_t *work, task_end_t *end)
 {
-    if (work->said == SAID_SUCCESS
-        || (work->said == SAID_NOTHING && work->stop == STOP_NONE)) {
+    if (work_succeeded(work)) {
         *end = END_SUCCEEDED;
         return 1;
     }
@@ -92,16 +98,15 @@ outcome_name(const work_t *work)
     }
 }
 
-static void
-measure(const work_t *work)
+void
+finish_measure(const work_t *work)
 {
     outcome_t outcome = OUTCOME_FAILED;
 
     if (work->began == 0) {
         return;
     }
-    if (work->said == SAID_SUCCESS
-        || (work->said == SAID_NOTHING && work->stop == STOP_NONE)) {
+    if (work_succeeded(work)) {
         outcome = OUTCOME_SUCCEEDED;
     } else if (work->stop == STOP_CANCEL) {
         outcome = OUTCOME_CANCELLED;
@@ -225,7 +230,7 @@ forget(batch_t *batch)
         kind_t *kind = work->kind;
 
         kind->finishing--;
-        measure(work);
+        finish_measure(work);
         work_free(work);
         if (kind->hungry && kind->executor->instant) {
             fetch_wake(kind);

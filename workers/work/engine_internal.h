@@ -54,13 +54,15 @@ struct work_s {
     kind_t *kind;
     fiber_t *fiber;            /* while it runs on its own */
     hive_uuid_t worker;        /* we, when it was claimed */
-    claimed_t *claimed;
+    claimed_t *claimed;        /* NULL: none that it goes with */
     work_place_t place;
     int64_t turn;
+    int64_t event_seq;         /* of its start */
     int64_t deadline_at;       /* microseconds since 1970; 0: none */
     int dependents;
     unsigned timeout_ms;
     int templated;
+    int held;                  /* instant, and of which nothing follows */
     uint64_t began;            /* 0: not yet */
     uint64_t ran;              /* how long */
 
@@ -162,17 +164,45 @@ void fetch_start(kind_t *kind);
 void fetch_wake(kind_t *kind);
 void fetch_poll(request_t *rq, void *arg);
 
+/* A claim under way. */
+typedef struct {
+    kind_t *kind;
+    unsigned wanted;
+    int64_t from;              /* turn */
+    hive_uuid_t id;
+    unsigned got;
+    work_t **works;            /* in order of turns; in the arena */
+} claim_t;
+
+/* Reads the rows of a claim into it. */
+void fetch_rows(request_t *rq, claim_t *claim, const db_result_t *result);
+
+/* ---- engine_instant.c ---- */
+
+/* A job step: claims, runs and ends instant tasks. */
+void instant_claim(request_t *rq, void *arg);
+
 /* ---- engine_run.c ---- */
 
-/* Takes a row of a claim, which it counts in. Returns owned. */
-work_t *work_new(kind_t *kind, claimed_t *claimed, const db_row_t *row);
+/* Takes a row of a claim. Returns owned. */
+work_t *work_new(kind_t *kind, const db_row_t *row);
 void work_free(work_t *work);
+
+/* What a statement claimed: it goes with the last of its tasks. */
+claimed_t *claimed_new(hive_uuid_t id);
+void work_claimed(work_t *work, claimed_t *claimed);
+
+/* Has it wait for a slot, if only for the loop's next turn. */
+void run_queue(work_t *work);
 
 /* Runs queued ones while slots are free. */
 void run_queued(kind_t *kind);
 
-/* Runs an instant one, here. */
+/* Runs an instant one, here; what it said is in it then. */
 void run_instant(request_t *rq, work_t *work);
+
+/* Publishes "task.<state>" of it. */
+void work_tell(const work_t *work, const char *state, int64_t offset);
 
 /* Tells it to stop; one that has not begun ends at once. */
 void work_stop(work_t *work, work_stop_t stop);
@@ -187,6 +217,10 @@ void run_mind(int now);
 
 /* Takes one that has ended. */
 void finish_add(work_t *work);
+
+/* Counts how it ended. */
+void finish_measure(const work_t *work);
+int work_succeeded(const work_t *work);
 void finish_start(void);
 
 /* ---- engine_progress.c ---- */

@@ -21,24 +21,25 @@
 
 /* ---- life ---- */
 
-/* The event that its claim has appended: many at once, so they do not come
- * back with the rows. */
-static void
-tell_running(const work_t *work, int64_t offset, int64_t time)
+/* What its row tells, to those who listen: many at once, so events do not
+ * come back with the rows. */
+void
+work_tell(const work_t *work, const char *state, int64_t offset)
 {
     char channel[5 + UUID_TEXT] = "task:";
-    char data[64];
-    int n;
+    char type[24], data[64];
+    int len, n;
 
     uuid_format(&work->run.id, channel + 5);
-    n = snprintf(data, sizeof(data), "{\"state\":\"running\",\"attempt\":%d}",
-        work->run.attempt);
+    len = snprintf(type, sizeof(type), "task.%s", state);
+    n = snprintf(data, sizeof(data), "{\"state\":\"%s\",\"attempt\":%d}",
+        state, work->run.attempt);
     event_emit(&(event_t) {
         .channel = { channel, sizeof(channel) },
         .offset = offset,
-        .type = SLICE("task.running"),
+        .type = { type, (size_t) len },
         .data = { data, (size_t) n },
-        .time = time,
+        .time = engine_now_us(),
     });
 }
 
@@ -46,7 +47,7 @@ tell_running(const work_t *work, int64_t offset, int64_t time)
 static void
 claimed_leave(claimed_t *claimed)
 {
-    if (--claimed->left > 0) {
+    if (claimed == NULL || --claimed->left > 0) {
         return;
     }
     if (engine.nclaims_done == engine.claims_done_max) {
@@ -63,8 +64,27 @@ claimed_leave(claimed_t *claimed)
     free(claimed);
 }
 
+claimed_t *
+claimed_new(hive_uuid_t id)
+{
+    claimed_t *claimed = malloc(sizeof(*claimed));
+
+    if (claimed == NULL) {
+        abort();
+    }
+    *claimed = (claimed_t) { id, 0 };
+    return claimed;
+}
+
+void
+work_claimed(work_t *work, claimed_t *claimed)
+{
+    work->claimed = claimed;
+    claimed->left++;
+}
+
 work_t *
-work_new(kind_t *kind, claimed_t *claimed, const db_row_t *row)
+work_new(kind_t *kind, const db_row_t *row)
 {
     slice_t input = db_text(row, "input");
     work_t *work = calloc(1, sizeof(*work) + input.len);
@@ -75,8 +95,6 @@ work_new(kind_t *kind, claimed_t *claimed, const db_row_t *row)
     }
     work->kind = kind;
     work->worker = engine.worker;
-    work->claimed = claimed;
-    claimed->left++;
     work->run.id = db_uuid(row, "id");
     work->run.owner = db_uuid(row, "owner_id");
     work->run.run = db_uuid(row, "run_id");
@@ -88,13 +106,12 @@ work_new(kind_t *kind, claimed_t *claimed, const db_row_t *row)
     work->dependents = (int) db_int(row, "dependents");
     work->timeout_ms = (unsigned) db_int(row, "timeout_ms");
     work->templated = db_bool(row, "templated");
+    work->event_seq = db_int(row, "event_seq");
+    work->held = kind->executor->instant && db_bool(row, "held");
 
     /* What had waited for others became ready at a time not told here. */
     if (!db_bool(row, "freed")) {
         measure_claim(kind->name, now > due ? (uint64_t) (now - due) : 0);
-    }
-    if (engine.config.events) {
-        tell_running(work, db_int(row, "event_seq"), now);
     }
     return work;
 }
@@ -342,6 +359,17 @@ start(work_t *work)
 }
 
 void
+run_queue(work_t *work)
+{
+    work->place = WORK_QUEUED;
+    work->kind->queued++;
+    TAILQ_INSERT_TAIL(&work->kind->queue, work, link);
+    if (engine.stopping) {
+        work_stop(work, STOP_RELEASE);
+    }
+}
+
+void
 run_queued(kind_t *kind)
 {
     work_t *work;
@@ -364,7 +392,6 @@ run_instant(request_t *rq, work_t *work)
     work->place = WORK_RUNNING;
     work->began = uv_hrtime();
     attempt(rq, work);
-    finish_add(work);
 }
 
 /* ---- stopping ---- */
