@@ -131,12 +131,13 @@ subtest 'what is left of all that' => sub {
 create temp table made (id uuid);
 \\copy made from '$path'
 with h as (select id, state, attempt, event_seq from cell0.task_history),
-e as (select channel, count(*) as n, max("offset") as last, count(*) filter (where type = 'task.succeeded') as ends from cell0.events where channel like 'task:%' group by channel)
+e as (select h.id, count(*) as n, max(e."offset") as last, count(*) filter (where e.type = 'task.succeeded') as ends
+      from h cross join lateral cell0.task_events(h.id) e group by h.id)
 select 'lost=' || (select count(*) from made m where not exists (select from h where h.id = m.id))
   || ' failed=' || (select count(*) from h where state <> 'succeeded')
   || ' twice=' || (select count(*) from (select from h group by id having count(*) > 1) d)
-  || ' events=' || (select count(*) from h left join e on e.channel = 'task:' || h.id where e.ends is distinct from 1)
-  || ' gaps=' || (select count(*) from h join e on e.channel = 'task:' || h.id where e.n <> e.last or e.last <> h.event_seq)
+  || ' events=' || (select count(*) from h left join e on e.id = h.id where e.ends is distinct from 1)
+  || ' gaps=' || (select count(*) from h join e on e.id = h.id where e.n <> e.last or e.last <> h.event_seq)
   || ' half=' || (select count(*) from cell0.tasks);
 SQL
 
