@@ -42,27 +42,6 @@ subtest 'conditions and keys' => sub {
         400, 'malformed_idempotency_key', 'a key with a space';
 };
 
-subtest 'a key whose first request still runs' => sub {
-    my $key = 'held-' . $$;
-    # Holds the first request inside its transaction, behind a row it needs.
-    my $pid = open my $lock, '|-', 'psql', '-qX', '-h', $hive->pg_host, '-p', $hive->pg_port, '-U', 'postgres', 'hive'
-        or die "psql: $!";
-    $lock->autoflush(1);
-    print $lock "begin; lock table cell0.projects in share mode;\n";
-    $hive->wait_for(5, sub { $hive->psql("select count(*) from pg_locks where mode = 'ShareLock' and granted and relation = 'cell0.projects'::regclass") > 0 })
-        or die 'the lock was not taken';
-    my $held = 0;
-    $hive->ua->post($hive->url($base), { Authorization => "Bearer $ada->{token}", 'Idempotency-Key' => $key,
-        'Content-Type' => 'application/json' }, encode_json({ name => 'Held' }) => sub { $held = $_[1]->res->code });
-    Mojo::IOLoop->one_tick for 1 .. 3;
-    $hive->wait_for(5, sub { Mojo::IOLoop->one_tick; $hive->psql("select count(*) from pg_stat_activity where wait_event_type = 'Lock'") > 0 })
-        or die 'the first request does not wait';
-    problem(Hive::Test::request($hive, POST => $base, $ada, { name => 'Held' }, { 'Idempotency-Key' => $key }),
-        409, 'idempotency_in_progress', 'the second is told so, within the lock time-out');
-    print $lock "rollback;\n";
-    close $lock;
-};
-
 subtest 'paths and lengths' => sub {
     like $hive->raw("GET /api/v1/projects/a%2fb HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer $ada->{token}\r\nConnection: close\r\n\r\n"),
         qr{^HTTP/1\.1 422 .*invalid_parameter}s, 'an escaped slash stays in its segment';

@@ -12,6 +12,7 @@ use MIME::Base64 qw(encode_base64url);
 use Digest::SHA qw(hmac_sha256);
 use Test::More;
 
+my $secret = join '', map { sprintf '%08x', int rand 2**32 } 1 .. 8;
 my $keys = File::Temp->newdir(CLEANUP => 1);
 chmod 0755, $keys;
 sub openssl { system("openssl $_[0] 2>/dev/null") == 0 or die "openssl $_[0]" }
@@ -20,7 +21,7 @@ openssl "ec -in $keys/ec.pem -pubout -out $keys/ec.pub";
 openssl "genrsa -out $keys/rsa.pem 2048";
 openssl "rsa -in $keys/rsa.pem -pubout -out $keys/rsa.pub";
 open my $fh, '>', "$keys/hmac.key" or die;
-print $fh 'k' x 48;
+print $fh $secret;
 close $fh;
 chmod 0644, glob "$keys/*";
 
@@ -78,7 +79,7 @@ subtest 'four keys, three algorithms' => sub {
     is whoami($ada->{token})->code, 200, 'the one that signs';
     is whoami(signed('ec-1', 'ES256', sub { by_openssl(ec => @_) }))->code, 200, 'ES256';
     is whoami(signed('rsa-1', 'RS256', sub { by_openssl(rsa => @_) }))->code, 200, 'RS256';
-    is whoami(signed('hs-1', 'HS256', sub { hmac_sha256($_[0], 'k' x 48) }))->code, 200, 'a second HS256';
+    is whoami(signed('hs-1', 'HS256', sub { hmac_sha256($_[0], $secret) }))->code, 200, 'a second HS256';
     my $res = $hive->get('/api/v1/projects', { token => signed('rsa-1', 'RS256', sub { by_openssl(rsa => @_) }) });
     is $res->code, 200, 'and through to a worker';
 
@@ -110,8 +111,6 @@ subtest 'HTTP/2' => sub {
     ($code, $body) = $curl->("$url/$id");
     is $code, 200, 'GET';
     is decode_json($body)->{name}, 'Over two', 'the same';
-    ($code, $body) = $curl->("$url/$id $url/$id $url?limit=1");
-    like $body, qr/Over two.*Over two/s, 'several on one connection';
 };
 
 subtest 'beside other locations' => sub {
