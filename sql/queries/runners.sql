@@ -11,14 +11,20 @@ where exists (select from task_ready q
 
 -- name: runner_claim
 -- Takes up to $3 tasks of kind $2 of owner $1, in order of turns, under lease
--- $4 for $5 ms; $6: whether to append events.
+-- $4 for $5 ms; $6: whether to append events. However little the planner knows
+-- of a table that has just filled, it is to begin with the first of the queue:
+-- a range is read in order, and "is true" is no way into an index.
 with c as materialized (
-    select q.ctid as place, t.id, t.updated_at
-    from task_ready q join tasks t on t.id = q.id
-    where q.lane = task_lane(true, $1::uuid, $2::varchar)
-      and t.state = 'ready' and t.worker_id is null and t.attempt < 32767
+    select q.place, t.id, t.updated_at
+    from (select q.ctid as place, q.lane, q.turn, q.id from task_ready q
+          where q.lane >= task_lane(true, $1::uuid, $2::varchar)
+            and q.lane <= task_lane(true, $1::uuid, $2::varchar)
+          order by q.lane, q.turn, q.id limit 1000) q
+    join tasks t on t.id = q.id
+    where (t.state = 'ready') is true and t.worker_id is null
+      and t.attempt < 32767
       and (t.deadline_at is null or t.deadline_at > now())
-    order by q.turn, q.id
+    order by q.lane, q.turn, q.id
     limit $3::integer
     for update of t skip locked
 ), u as (
