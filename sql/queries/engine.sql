@@ -44,12 +44,15 @@ where id = $1::uuid and dead_at is null
 -- $4, which must be alive, as claim $5. What somebody else has locked is passed
 -- over; what is not updated (its row changed just now) stays in the queue.
 -- Nothing waits for the log to be flushed: should the server die before it is,
--- nobody has claimed them, and what the attempt says is refused.
+-- nobody has claimed them, and what the attempt says is refused. "is true" is no
+-- way into an index: a plan made while the tables were empty would begin with
+-- all that is ready.
 with c as materialized (
     select q.ctid as place, t.ctid as row, t.id
     from task_ready q join tasks t on t.id = q.id
     where q.lane = $1::varchar and q.turn >= $3::bigint
-      and t.state = 'ready' and t.worker_id is null and t.attempt < 32767
+      and (t.state = 'ready') is true and t.worker_id is null
+      and t.attempt < 32767
       and exists (select from task_workers w
                   where w.id = $4::uuid and w.dead_at is null)
       and (select set_config('synchronous_commit', 'off', true)) = 'off'
@@ -91,7 +94,8 @@ with c as materialized (
                and not t.templated as held
     from task_ready q join tasks t on t.id = q.id
     where q.lane = $1::varchar and q.turn >= $3::bigint
-      and t.state = 'ready' and t.worker_id is null and t.attempt < 32767
+      and (t.state = 'ready') is true and t.worker_id is null
+      and t.attempt < 32767
       and exists (select from task_workers w
                   where w.id = $4::uuid and w.dead_at is null)
     order by q.turn, q.id
