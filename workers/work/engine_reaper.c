@@ -10,6 +10,7 @@
 
 #include "workers/runtime/log.h"
 
+#define FIRST_MS    20
 #define LOOK_MIN_MS 700
 #define LOOK_MAX_MS 1300
 #define AT_ONCE     1000
@@ -175,12 +176,16 @@ reaper_loop(request_t *rq, void *arg)
     uint64_t forget_at = uv_hrtime()
         + engine_jitter(0, FORGET_MS) * MS;
 
+    uint64_t rest = FIRST_MS;
+
     (void) arg;
-    while (engine_pause("the next look",
-               engine_jitter(LOOK_MIN_MS, LOOK_MAX_MS)) == 0) {
+    /* The first look is soon: where every process dies young, nobody would
+     * look at all. */
+    while (engine_pause("the next look", rest) == 0) {
         if (!engine_alive()) {
             continue;
         }
+        rest = engine_jitter(LOOK_MIN_MS, LOOK_MAX_MS);
         job_step(rq, bury, NULL);
         job_step(rq, runner_mind, NULL);
         until_none(rq, release);

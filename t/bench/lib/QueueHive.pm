@@ -74,11 +74,19 @@ sub worker_pids { $_[0]{hive}->worker_pids }
 
 # ---- tasks ----
 
-# Nothing is in any table of tasks, and no vacuum of what was is under way.
+# Nothing is in any table of tasks. Workers that run have statements on these
+# tables, in other orders than a truncate locks them.
 sub clear {
     my ($self) = @_;
-    $self->{db}->do('truncate tasks, task_history, task_attempts, task_dependencies, runs, events');
-    return;
+    for my $try (1 .. 20) {
+        return if eval {
+            $self->{db}->do('truncate tasks, task_ready, task_claims, task_history, task_attempts, task_dependencies, runs, events');
+            1;
+        };
+        die $@ unless $@ =~ /deadlock detected/;
+        sleep 0.1;
+    }
+    die 'the tables of tasks are never free';
 }
 
 # task_load's answer: seconds, last.
