@@ -194,7 +194,7 @@ may_repeat(connection_t *connection, call_t *call)
     /* Its name is not known there; or is already. */
     if (strcmp(state, "26000") == 0) {
         connection->prepared[statement->slot] = 0;
-        return call->attempts < 2;
+        return call->attempts < 4;
     }
     if (strcmp(state, "42P05") == 0) {
         statement_renew(statement);
