@@ -157,12 +157,12 @@ return case when state = 'ready' and worker_id is not null then 'running'
 -- What a claim took, by whom: how to find what somebody runs. A row goes when
 -- none of its tasks is run by that one any more.
 create table :"cell".task_claims (
-    id         uuid primary key,
     worker_id  uuid not null,
+    id         uuid not null,
     claimed_at timestamptz not null default now(),
-    ids        uuid[] not null
+    ids        uuid[] not null,
+    primary key (worker_id, id)
 );
-create index task_claims_worker on :"cell".task_claims (worker_id);
 
 -- Finished ones, by the day of their id (UUIDv7: its first 48 bits are
 -- milliseconds), so that a look-up by id touches one partition and retention
@@ -315,9 +315,9 @@ create table :"cell".task_limits (
 
 grant select, insert, update, delete on
     :"cell".tasks, :"cell".task_history, :"cell".task_dependencies,
-    :"cell".task_attempts, :"cell".task_workers, :"cell".task_limits to hive;
-grant select, insert, delete on
-    :"cell".task_ready, :"cell".task_claims to hive;
+    :"cell".task_attempts, :"cell".task_workers, :"cell".task_limits,
+    :"cell".task_ready to hive;     -- the queue: to lock, nothing changes
+grant select, insert, delete on :"cell".task_claims to hive;
 grant select on
     :"cell".all_tasks, :"cell".ready_tasks, :"cell".running_tasks to hive;
 

@@ -99,9 +99,13 @@ with edge as (
     returning t.id, t.state, t.event_seq
 ), unqueued as (
     delete from task_ready q
-    using was w join child c on c.id = w.id
-    where w.state = 'ready' and q.turn = w.turn and q.id = w.id
-      and q.lane = task_lane(w.remote, w.owner_id, w.kind)
+    where q.ctid = any (array(
+        select q.ctid
+        from was w join child c on c.id = w.id
+        join task_ready q on q.turn = w.turn and q.id = w.id
+            and q.lane = task_lane(w.remote, w.owner_id, w.kind)
+        where w.state = 'ready'
+        for update of q skip locked))
 ), event as (
     insert into events (channel, "offset", type, data)
     select 'task:' || id::text, event_seq, 'task.updated',

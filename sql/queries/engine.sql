@@ -40,135 +40,52 @@ update task_workers set dead_at = now(), turns = $2::jsonb
 where id = $1::uuid and dead_at is null
 
 -- name: engine_claim
--- Takes up to $2 tasks of kind $1, in order of turns from $3 up, for worker
--- $4, which must be alive, as claim $5. What somebody else has locked is passed
--- over; what is not updated (its row changed just now) stays in the queue.
+-- Takes up to $2 entries of the queue of kind $1, in order of turns from $3 up,
+-- and with them the tasks that are still ready, for worker $4 as claim $5.
+-- `seen`: how many entries that were; stale ones are gone with the others.
+-- Entries that somebody else has are passed over, tasks that somebody else has
+-- locked are waited for.
+--
 -- Nothing waits for the log to be flushed: should the server die before it is,
--- nobody has claimed them, and what the attempt says is refused. "is true" is no
--- way into an index: a plan made while the tables were empty would begin with
--- all that is ready.
-with c as materialized (
-    select q.ctid as place, t.ctid as row, t.id
-    from task_ready q join tasks t on t.id = q.id
-    where q.lane = $1::varchar and q.turn >= $3::bigint
-      and (t.state = 'ready') is true and t.worker_id is null
-      and t.attempt < 32767
-      and exists (select from task_workers w
-                  where w.id = $4::uuid and w.dead_at is null)
-      and (select set_config('synchronous_commit', 'off', true)) = 'off'
-    order by q.turn, q.id
-    limit $2::integer
-    for update of t skip locked
+-- nobody has claimed them, and what the attempt says is refused. An attempt
+-- begins after what this statement sees, so the clock is asked and not the
+-- transaction: no two are ever seen with the same slot of a limit.
+with q as (
+    delete from task_ready r
+    where r.ctid = any (array(
+        select q.ctid
+        from task_ready q
+        where q.lane = $1::varchar and q.turn >= $3::bigint
+        order by q.turn, q.id
+        limit $2::integer
+        for update skip locked))
+    returning r.id
 ), u as (
     update tasks t
-    set attempt = t.attempt + 1, worker_id = $4::uuid, started_at = now(),
-        updated_at = now(), version = t.version + 1,
-        event_seq = t.event_seq + 1, started_seq = t.event_seq + 1
-    where t.ctid = any (array(select c.row from c))
+    set attempt = t.attempt + 1, worker_id = $4::uuid,
+        started_at = clock_timestamp(), updated_at = now(),
+        version = t.version + 1, event_seq = t.event_seq + 1,
+        started_seq = t.event_seq + 1
+    where t.id = any (array(select id from q))
+      and t.state = 'ready' and t.worker_id is null and t.attempt < 32767
     returning t.id, t.owner_id, t.attempt, t.dependents, t.turn, t.run_id,
               t.run_at, t.deadline_at, t.timeout_ms, t.templated, t.input,
-              t.event_seq, t.rank > 0 as freed
-), taken as (
-    delete from task_ready q
-    where q.ctid = any (array(select c.place from c join u on u.id = c.id))
+              t.event_seq, t.rank > 0 as freed,
+              (select count(*) from q) as seen
 ), claim as (
-    insert into task_claims (id, worker_id, ids)
-    select $5::uuid, $4::uuid, array_agg(id) from u having count(*) > 0
+    insert into task_claims (worker_id, id, ids)
+    select $4::uuid, $5::uuid, ids
+    from (select array(select id from q) as ids) c
+    where ids <> '{}'
+      and (select set_config('synchronous_commit', 'off', true)) = 'off'
 )
 select id, owner_id, attempt, dependents, turn, run_id, run_at, deadline_at,
-       timeout_ms, templated, input, event_seq, freed
+       timeout_ms, templated, input, event_seq, freed, seen
 from u
 
--- name: engine_hold
--- As engine_claim, inside a transaction that also ends what it takes. Plain
--- tasks (nobody waits for them, they are of no run, hold no slot of a limit,
--- and nothing is to be filled in) are only locked and come back as `held`; the
--- others are claimed. The commit waits for the log only when there are held
--- ones.
-with c as materialized (
-    select q.ctid as place, t.ctid as row, t.id, t.owner_id,
-           t.attempt + 1 as attempt, t.dependents, t.turn, t.run_id, t.run_at,
-           t.deadline_at, t.timeout_ms, t.templated, t.input,
-           t.event_seq + 1 as event_seq, t.rank > 0 as freed,
-           t.dependents = 0 and t.run_id is null and t.limit_key is null
-               and not t.templated as held
-    from task_ready q join tasks t on t.id = q.id
-    where q.lane = $1::varchar and q.turn >= $3::bigint
-      and (t.state = 'ready') is true and t.worker_id is null
-      and t.attempt < 32767
-      and exists (select from task_workers w
-                  where w.id = $4::uuid and w.dead_at is null)
-    order by q.turn, q.id
-    limit $2::integer
-    for update of t skip locked
-), u as (
-    update tasks t
-    set attempt = t.attempt + 1, worker_id = $4::uuid, started_at = now(),
-        updated_at = now(), version = t.version + 1,
-        event_seq = t.event_seq + 1, started_seq = t.event_seq + 1
-    where t.ctid = any (array(select c.row from c where not c.held))
-    returning t.id
-), taken as (
-    delete from task_ready q
-    where q.ctid = any (array(select c.place from c
-                              where c.held or c.id in (select u.id from u)))
-), claim as (
-    insert into task_claims (id, worker_id, ids)
-    select $5::uuid, $4::uuid, array_agg(id) from u having count(*) > 0
-)
-select id, owner_id, attempt, dependents, turn, run_id, run_at, deadline_at,
-       timeout_ms, templated, input, event_seq, freed, held
-from c
-where (held or id in (select u.id from u))
-  and (select case when bool_or(held) then ''
-           else set_config('synchronous_commit', 'off', true) end
-       from c) is not null
-
--- name: engine_held_take
--- The held tasks $1, which did not succeed at once, are claimed for worker $2,
--- as claim $3, to be settled like any other.
-with u as (
-    update tasks t
-    set attempt = t.attempt + 1, worker_id = $2::uuid, started_at = now(),
-        updated_at = now(), version = t.version + 1,
-        event_seq = t.event_seq + 1, started_seq = t.event_seq + 1
-    where t.id = any ($1::uuid[])
-    returning t.id
-), claim as (
-    insert into task_claims (id, worker_id, ids)
-    select $3::uuid, $2::uuid, array_agg(id) from u
-)
-select count(*) as n from u
-
--- name: engine_held_end
--- The held tasks $1 have succeeded, run by worker $2, with results $3 (an
--- object by id, or null). Returns how many.
-with gone as (
-    delete from tasks t
-    where t.id = any ($1::uuid[])
-    returning t.*
-), moved as (
-    insert into task_history (id, owner_id, turn, run_at, created_at,
-        updated_at, version, event_seq, started_seq, rank, cost_nano_usd,
-        timeout_ms, backoff_ms, priority, attempt, attempt_base, max_attempts,
-        run_on_failure, state, kind, title, description, labels, input,
-        project_id, parent_id, worker_id, deadline_at, started_at,
-        finished_at, unique_key, progress, progress_message, counters, result,
-        error)
-    select id, owner_id, turn, run_at, created_at, now(), version + 2,
-        event_seq + 2, event_seq + 1, rank, cost_nano_usd, timeout_ms,
-        backoff_ms, priority, attempt + 1, attempt_base, max_attempts,
-        run_on_failure, 'succeeded', kind, title, description, labels, input,
-        project_id, parent_id, $2::uuid, deadline_at, now(),
-        statement_timestamp(), unique_key, progress, progress_message,
-        counters, $3::jsonb->id::text, error
-    from gone
-)
-select count(*) as n from gone
-
 -- name: engine_claims_done
--- Claims $1 have nothing under way any more.
-delete from task_claims where id = any ($1::uuid[])
+-- Claims $2 of worker $1 have nothing under way any more.
+delete from task_claims where worker_id = $1::uuid and id = any ($2::uuid[])
 
 -- name: engine_poll (read)
 -- Those of the kinds $1 that have a task to claim.
@@ -328,13 +245,15 @@ where w.dead_at < now() - interval '1 day'
 -- name: engine_orphans (read)
 -- Up to $1 running tasks whose worker is dead or whose lease has run out,
 -- `timed_out` with the time of the attempt.
+with c as materialized (
+    select c.worker_id, unnest(c.ids) as id
+    from task_claims c
+    where exists (select from task_workers w
+                  where w.id = c.worker_id and w.dead_at is not null)
+)
 (select t.id, t.attempt, t.worker_id, t.dependents, t.run_id,
         t.kind, false as timed_out
- from task_workers w
- join task_claims c on c.worker_id = w.id
- cross join lateral unnest(c.ids) i (id)
- join tasks t on t.id = i.id and t.worker_id = w.id
- where w.dead_at is not null
+ from c join tasks t on t.id = c.id and t.worker_id = c.worker_id
  limit $1::integer)
 union all
 (select t.id, t.attempt, t.worker_id, t.dependents, t.run_id,

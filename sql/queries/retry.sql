@@ -123,9 +123,12 @@ with k as materialized (
     where t.id = w.id
 ), unqueued as (
     delete from task_ready q
-    using waiting w
-    where w.state = 'ready' and q.lane = w.lane and q.turn = w.turn
-      and q.id = w.id
+    where q.ctid = any (array(
+        select q.ctid
+        from waiting w join task_ready q
+            on q.lane = w.lane and q.turn = w.turn and q.id = w.id
+        where w.state = 'ready'
+        for update of q skip locked))
 ), served as (
     delete from task_dependencies d using k, tasks t
     where d.parent_id = k.id and t.id = d.child_id

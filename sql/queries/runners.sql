@@ -11,39 +11,35 @@ where exists (select from task_ready q
 
 -- name: runner_claim
 -- Takes up to $3 tasks of kind $2 of owner $1, in order of turns, under lease
--- $4 for $5 ms; $6: whether to append events. However little the planner knows
--- of a table that has just filled, it is to begin with the first of the queue:
--- a range is read in order, and "is true" is no way into an index.
-with c as materialized (
-    select q.place, t.id, t.updated_at
-    from (select q.ctid as place, q.lane, q.turn, q.id from task_ready q
-          where q.lane >= task_lane(true, $1::uuid, $2::varchar)
-            and q.lane <= task_lane(true, $1::uuid, $2::varchar)
-          order by q.lane, q.turn, q.id limit 1000) q
-    join tasks t on t.id = q.id
-    where (t.state = 'ready') is true and t.worker_id is null
-      and t.attempt < 32767
-      and (t.deadline_at is null or t.deadline_at > now())
-    order by q.lane, q.turn, q.id
-    limit $3::integer
-    for update of t skip locked
+-- $4 for $5 ms; $6: whether to append events. As engine_claim does it, but
+-- for the commit: what is handed out is safe.
+with q as (
+    delete from task_ready r
+    where r.ctid = any (array(
+        select q.ctid
+        from task_ready q
+        where q.lane = task_lane(true, $1::uuid, $2::varchar)
+        order by q.turn, q.id
+        limit $3::integer
+        for update skip locked))
+    returning r.id
 ), u as (
     update tasks t
     set attempt = t.attempt + 1, worker_id = $4::uuid,
-        lease_until = least(now() + $5::integer * interval '1 ms',
-            now() + nullif(t.timeout_ms, 0) * interval '1 ms', t.deadline_at),
-        started_at = now(), updated_at = now(), version = t.version + 1,
+        lease_until = least(c.now + $5::integer * interval '1 ms',
+            c.now + nullif(t.timeout_ms, 0) * interval '1 ms', t.deadline_at),
+        started_at = c.now, updated_at = now(), version = t.version + 1,
         event_seq = t.event_seq + 1, started_seq = t.event_seq + 1
-    from c
-    where t.id = c.id
-    returning t.*, (extract(epoch from now() - c.updated_at)
-                    * 1000000)::bigint as waited
-), taken as (
-    delete from task_ready q
-    where q.ctid = any (array(select c.place from c join u on u.id = c.id))
+    from (select clock_timestamp() as now) c
+    where t.id = any (array(select id from q))
+      and t.state = 'ready' and t.worker_id is null and t.attempt < 32767
+      and (t.deadline_at is null or t.deadline_at > now())
+    returning t.*, (select count(*) from q) as seen
 ), claim as (
-    insert into task_claims (id, worker_id, ids)
-    select gen_random_uuid(), $4::uuid, array_agg(id) from u having count(*) > 0
+    insert into task_claims (worker_id, id, ids)
+    select $4::uuid, gen_random_uuid(), ids
+    from (select array(select id from q) as ids) c
+    where ids <> '{}'
 ), e as materialized (
     select id, 'task:' || id::text as channel, event_seq,
            jsonb_build_object('state', 'running', 'attempt', attempt) as data
@@ -58,7 +54,8 @@ select u.id, project_id, run_id, step, parent_id, kind, title, description,
        created_at, updated_at, started_at, worker_id as lease_token,
        lease_until, input as _input, templated as _templated,
        dependents as _dependents, turn as _turn,
-       greatest(waited, 0) as _waited, e.channel as _channel,
+       run_at as _due, rank > 0 as _freed, seen as _seen,
+       e.channel as _channel,
        e.event_seq as _offset, case when e.id is not null
            then 'task.running' end as _event, e.data as _event_data
 from u left join e on e.id = u.id

@@ -186,10 +186,13 @@ with recursive k as materialized (
     from gone
 ), unqueued as (
     delete from task_ready q
-    using gone g
-    where g.state = 'ready' and g.worker_id is null
-      and q.lane = task_lane(g.remote, g.owner_id, g.kind)
-      and q.turn = g.turn and q.id = g.id
+    where q.ctid = any (array(
+        select q.ctid
+        from gone g join task_ready q
+            on q.lane = task_lane(g.remote, g.owner_id, g.kind)
+            and q.turn = g.turn and q.id = g.id
+        where g.state = 'ready' and g.worker_id is null
+        for update of q skip locked))
 ), attempts as (
     insert into task_attempts (task_id, attempt, outcome, worker_id,
         started_at, error)

@@ -86,10 +86,13 @@ with l as materialized (
                   as is_queued
 ), unqueued as (
     delete from task_ready q
-    using changed c
-    where c.was_queued and (not c.is_queued or c.turn <> c.old_turn)
-      and q.lane = task_lane(c.remote, c.owner_id, c.kind)
-      and q.turn = c.old_turn and q.id = c.id
+    where q.ctid = any (array(
+        select q.ctid
+        from changed c join task_ready q
+            on q.lane = task_lane(c.remote, c.owner_id, c.kind)
+            and q.turn = c.old_turn and q.id = c.id
+        where c.was_queued and (not c.is_queued or c.turn <> c.old_turn)
+        for update of q skip locked))
 ), queued as (
     insert into task_ready (lane, turn, id)
     select task_lane(remote, owner_id, kind), turn, id
@@ -157,9 +160,13 @@ with l as materialized (
               t.remote, l.state = 'ready' as was_queued
 ), unqueued as (
     delete from task_ready q
-    using changed c
-    where c.was_queued and q.lane = task_lane(c.remote, c.owner_id, c.kind)
-      and q.turn = c.turn and q.id = c.id
+    where q.ctid = any (array(
+        select q.ctid
+        from changed c join task_ready q
+            on q.lane = task_lane(c.remote, c.owner_id, c.kind)
+            and q.turn = c.turn and q.id = c.id
+        where c.was_queued
+        for update of q skip locked))
 ), event as (
     insert into events (channel, "offset", type, data)
     select 'task:' || id::text, event_seq, 'task.paused',

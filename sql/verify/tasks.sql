@@ -100,9 +100,8 @@ select pg_temp.expect(format('%I.task_claims', :'cell'), replace($$
     column worker_id uuid not null 
     column ids uuid[] not null 
     column id uuid not null 
-    constraint task_claims_pkey PRIMARY KEY (id)
-    index unique task_claims_pkey btree (id)
-    index task_claims_worker btree (worker_id)
+    constraint task_claims_pkey PRIMARY KEY (worker_id, id)
+    index unique task_claims_pkey btree (worker_id, id)
     grant select
     grant insert
     grant delete

@@ -110,13 +110,13 @@ coverage_end() {
 # Standard output is the figures': --json is read by programs.
 dev_bench() {
     packages build run test >&2
-    build >&2
+    build unit >&2
     exec t/bench/run "$@"
 }
 
 dev_fault() {
     packages build run test
-    build
+    build unit
     exec t/fault/run "$@"
 }
 

@@ -28,11 +28,12 @@ dev_up() {
     welcome
 }
 
+# build [TARGETS]: all, and those.
 build() {
     step build "make"
     log=$(mktemp "${TMPDIR:-/tmp}/hive-build-XXXXXX")
     run "$log" "the build failed" "mend what the compiler says above, then ./dev up" \
-        make -C "$TOP" -s -j "$(nproc)" all
+        make -C "$TOP" -s -j "$(nproc)" all "$@"
     rm -f "$log"
     done_ "module and worker are up to date"
 }

@@ -11,6 +11,15 @@
 /* A transaction whose worker is stopped (or stuck) lets its locks go. */
 #define IDLE_IN_TRANSACTION_MS 10000
 
+/* Every statement has an index for what it looks up, and is to use it however
+ * small the planner takes a table to be: a plan made while the queue was empty
+ * is also the one for a hundred thousand tasks. Plans of writes are made once a
+ * connection, since they do not depend on what they are given; those of lists
+ * may. */
+#define PLANS " -c jit=off -c enable_seqscan=off -c enable_hashjoin=off" \
+              " -c enable_mergejoin=off" \
+              " -c max_parallel_workers_per_gather=0"
+
 /* The options of the start-up packet: ours behind those of the conninfo, so
  * that they stand. No round trip, nothing that a session could lose. */
 static void
@@ -20,12 +29,13 @@ session_options(const group_t *group, const char *given, char *out,
     snprintf(out, size, "%s%s-c search_path=%s,hive -c timezone=UTC"
              " -c statement_timeout=%u -c lock_timeout=%u"
              " -c idle_in_transaction_session_timeout=%d"
-             " -c client_connection_check_interval=5000 -c jit=off%s",
+             " -c client_connection_check_interval=5000" PLANS "%s",
              given, *given == '\0' ? "" : " ", db.config.cell_schema,
              db.config.statement_timeout_ms, db.config.lock_timeout_ms,
              IDLE_IN_TRANSACTION_MS,
              group == &db.groups[GROUP_READ]
-             ? " -c default_transaction_read_only=on" : "");
+             ? " -c default_transaction_read_only=on"
+             : " -c plan_cache_mode=force_generic_plan");
 }
 
 PGconn *

@@ -29,7 +29,6 @@
 #define SHARE         20       /* 1/20 of the time may go into full scans */
 #define CLAIM_COST    (2 * MS) /* what a claim may take for other reasons */
 #define TASK_COST     (MS / 20)
-#define UNSETTLED     4        /* batches of instant tasks at once */
 #define FAILED_MIN_MS 200
 #define FAILED_MAX_MS 800
 
@@ -47,18 +46,10 @@ ahead(const kind_t *kind)
 static unsigned
 room_of(const kind_t *kind)
 {
-    unsigned batch = engine.config.claim_batch, room, held;
+    unsigned batch = engine.config.claim_batch;
+    unsigned room = kind->slots + ahead(kind);
+    unsigned held = kind->running + kind->queued;
 
-    if (kind->executor->instant) {
-        room = UNSETTLED * batch;
-        held = kind->finishing + kind->queued + kind->running;
-        room = held < room ? room - held : 0;
-        /* Half a batch costs nearly as much as a whole one. */
-        return room < batch / 2 ? 0 : room < batch ? room : batch;
-    }
-
-    room = kind->slots + ahead(kind);
-    held = kind->running + kind->queued;
     room = held < room ? room - held : 0;
     if (kind->queued > 0 && room < (ahead(kind) + 1) / 2) {
         return 0;
@@ -67,6 +58,17 @@ room_of(const kind_t *kind)
 }
 
 /* ---- one claim ---- */
+
+/* A claim under way. */
+typedef struct {
+    kind_t *kind;
+    unsigned wanted;
+    int64_t from;              /* turn */
+    hive_uuid_t id;
+    unsigned seen;             /* entries of the queue */
+    unsigned got;
+    work_t **works;            /* in order of turns; in the arena */
+} claim_t;
 
 static int
 compare_turns(const void *a, const void *b)
@@ -79,9 +81,10 @@ compare_turns(const void *a, const void *b)
     return memcmp(&(*x)->run.id, &(*y)->run.id, sizeof(hive_uuid_t));
 }
 
-/* Rows come in no order. */
-void
-fetch_rows(request_t *rq, claim_t *claim, const db_result_t *result)
+/* Rows come in no order. Stale entries are only counted with others: a claim of
+ * nothing else looks like an empty queue, until the next poll. */
+static void
+read_rows(request_t *rq, claim_t *claim, const db_result_t *result)
 {
     kind_t *kind = claim->kind;
     size_t count = (size_t) result->nrows;
@@ -96,6 +99,7 @@ fetch_rows(request_t *rq, claim_t *claim, const db_result_t *result)
         db_row_t row = db_row_at(result, (int) i);
 
         claim->works[i] = work_new(kind, &row);
+        claim->seen = (unsigned) db_int(&row, "seen");
     }
     qsort(claim->works, count, sizeof(work_t *), compare_turns);
     kind->low = claim->works[count - 1]->turn;
@@ -110,7 +114,7 @@ take(request_t *rq, void *arg)
     claimed_t *claimed;
 
     fault_point("before_claim");
-    fetch_rows(rq, claim, db_rows(rq, Q_ENGINE_CLAIM, value_text(kind->name),
+    read_rows(rq, claim, db_rows(rq, Q_ENGINE_CLAIM, value_text(kind->name),
         value_int(claim->wanted), value_int(claim->from),
         value_uuid(engine.worker), value_uuid(claim->id)));
     fault_point("after_claim");
@@ -135,9 +139,9 @@ take(request_t *rq, void *arg)
 
 /* When the next scan from the first turn on may be made, and when it must. */
 static void
-note_full(kind_t *kind, uint64_t took, unsigned got)
+note_full(kind_t *kind, uint64_t took, unsigned seen)
 {
-    uint64_t usual = CLAIM_COST + got * TASK_COST;
+    uint64_t usual = CLAIM_COST + seen * TASK_COST;
     uint64_t now = uv_hrtime();
     uint64_t pause = took > usual ? (took - usual) * SHARE : 0;
 
@@ -148,7 +152,7 @@ note_full(kind_t *kind, uint64_t took, unsigned got)
 /* 0, or nonzero when the database would not. */
 static int
 claim_once(request_t *rq, kind_t *kind, unsigned wanted, int full,
-    unsigned *got)
+    unsigned *seen)
 {
     claim_t one = { .kind = kind, .wanted = wanted,
         .from = full ? INT64_MIN : kind->low, .id = resource_new_id() };
@@ -161,12 +165,11 @@ claim_once(request_t *rq, kind_t *kind, unsigned wanted, int full,
     }
     kind->woken = 0;
     engine.facts.claims++;
-    status = job_step(rq, kind->executor->instant ? instant_claim : take,
-        &one);
+    status = job_step(rq, take, &one);
     if (full) {
-        note_full(kind, uv_hrtime() - began, one.got);
+        note_full(kind, uv_hrtime() - began, one.seen);
     }
-    *got = one.got;
+    *seen = one.seen;
     return status;
 }
 
@@ -176,7 +179,7 @@ typedef enum { GO_ON, WAIT, WAIT_CHEAPER } next_t;
 static next_t
 fetch_round(request_t *rq, kind_t *kind)
 {
-    unsigned wanted = room_of(kind), got;
+    unsigned wanted = room_of(kind), seen;
     uint64_t now = uv_hrtime();
     int woken = kind->woken;
     int full = now >= kind->full_at || (kind->found && now >= kind->cheap_at);
@@ -187,17 +190,17 @@ fetch_round(request_t *rq, kind_t *kind)
     if (kind->found && !full && !woken) {
         return WAIT_CHEAPER;
     }
-    if (claim_once(rq, kind, wanted, full, &got) != 0) {
+    if (claim_once(rq, kind, wanted, full, &seen) != 0) {
         engine_pause("the database",
             engine_jitter(FAILED_MIN_MS, FAILED_MAX_MS));
         return GO_ON;
     }
 
-    if (got == wanted) {
+    if (seen == wanted) {
         wake_tell(kind);
         return GO_ON;
     }
-    if (got == 0 && !full && woken) {
+    if (seen == 0 && !full && woken) {
         kind->found = 1;
     }
     kind->hungry = kind->woken || kind->found;

@@ -57,7 +57,7 @@ error_of(const work_t *work)
     return json_of(work->error);
 }
 
-int
+static int
 work_succeeded(const work_t *work)
 {
     return work->said == SAID_SUCCESS
@@ -98,7 +98,8 @@ outcome_name(const work_t *work)
     }
 }
 
-void
+/* Counts how it ended. */
+static void
 finish_measure(const work_t *work)
 {
     outcome_t outcome = OUTCOME_FAILED;
@@ -232,9 +233,6 @@ forget(batch_t *batch)
         kind->finishing--;
         finish_measure(work);
         work_free(work);
-        if (kind->hungry && kind->executor->instant) {
-            fetch_wake(kind);
-        }
     }
 }
 

@@ -2,12 +2,12 @@
  * limits.c. Others see engine.h.
  *
  * A claimed task is a work_t. It is QUEUED with its kind until one of the
- * kind's slots is free, then RUNNING on a fiber of its own (instant kinds run
- * where they were claimed), then FINISHING until a statement of the finisher
- * has committed how it ended. Loops, each a job: a fetcher for each kind, the
- * poller, three finishers, the pulse (our own life), the reaper (that of
- * others), the stager, the granter of limits, the writer of progress. They
- * share what is here without locks: all is on one loop.
+ * kind's slots is free, then RUNNING on a fiber of its own, then FINISHING
+ * until a statement of the finisher has committed how it ended. Loops, each a
+ * job: a fetcher for each kind, the poller, three finishers, the pulse (our own
+ * life), the reaper (that of others), the stager, the granter of limits, the
+ * writer of progress. They share what is here without locks: all is on one
+ * loop.
  *
  * Times are uv_hrtime() nanoseconds unless a name says otherwise. */
 
@@ -62,7 +62,6 @@ struct work_s {
     int dependents;
     unsigned timeout_ms;
     int templated;
-    int held;                  /* instant, and of which nothing follows */
     uint64_t began;            /* 0: not yet */
     uint64_t ran;              /* how long */
 
@@ -164,24 +163,6 @@ void fetch_start(kind_t *kind);
 void fetch_wake(kind_t *kind);
 void fetch_poll(request_t *rq, void *arg);
 
-/* A claim under way. */
-typedef struct {
-    kind_t *kind;
-    unsigned wanted;
-    int64_t from;              /* turn */
-    hive_uuid_t id;
-    unsigned got;
-    work_t **works;            /* in order of turns; in the arena */
-} claim_t;
-
-/* Reads the rows of a claim into it. */
-void fetch_rows(request_t *rq, claim_t *claim, const db_result_t *result);
-
-/* ---- engine_instant.c ---- */
-
-/* A job step: claims, runs and ends instant tasks. */
-void instant_claim(request_t *rq, void *arg);
-
 /* ---- engine_run.c ---- */
 
 /* Takes a row of a claim. Returns owned. */
@@ -197,9 +178,6 @@ void run_queue(work_t *work);
 
 /* Runs queued ones while slots are free. */
 void run_queued(kind_t *kind);
-
-/* Runs an instant one, here; what it said is in it then. */
-void run_instant(request_t *rq, work_t *work);
 
 /* Publishes "task.<state>" of it. */
 void work_tell(const work_t *work, const char *state, int64_t offset);
@@ -218,9 +196,6 @@ void run_mind(int now);
 /* Takes one that has ended. */
 void finish_add(work_t *work);
 
-/* Counts how it ended. */
-void finish_measure(const work_t *work);
-int work_succeeded(const work_t *work);
 void finish_start(void);
 
 /* ---- engine_progress.c ---- */

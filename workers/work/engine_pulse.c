@@ -111,7 +111,8 @@ drop_claims(request_t *rq, void *arg)
     (void) arg;
     memcpy(ids, engine.claims_done, count * sizeof(*ids));
     engine.nclaims_done = 0;
-    db_rows(rq, Q_ENGINE_CLAIMS_DONE, value_uuids(ids, count));
+    db_rows(rq, Q_ENGINE_CLAIMS_DONE, value_uuid(engine.worker),
+        value_uuids(ids, count));
 }
 
 /* ---- what we are said to run ---- */

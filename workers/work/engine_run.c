@@ -88,7 +88,6 @@ work_new(kind_t *kind, const db_row_t *row)
 {
     slice_t input = db_text(row, "input");
     work_t *work = calloc(1, sizeof(*work) + input.len);
-    int64_t due = db_time(row, "run_at"), now = engine_now_us();
 
     if (work == NULL) {
         abort();
@@ -107,11 +106,9 @@ work_new(kind_t *kind, const db_row_t *row)
     work->timeout_ms = (unsigned) db_int(row, "timeout_ms");
     work->templated = db_bool(row, "templated");
     work->event_seq = db_int(row, "event_seq");
-    work->held = kind->executor->instant && db_bool(row, "held");
 
-    /* What had waited for others became ready at a time not told here. */
     if (!db_bool(row, "freed")) {
-        measure_claim(kind->name, now > due ? (uint64_t) (now - due) : 0);
+        measure_claim(kind->name, db_time(row, "run_at"));
     }
     return work;
 }
@@ -384,14 +381,6 @@ run_queued(kind_t *kind)
             return;
         }
     }
-}
-
-void
-run_instant(request_t *rq, work_t *work)
-{
-    work->place = WORK_RUNNING;
-    work->began = uv_hrtime();
-    attempt(rq, work);
 }
 
 /* ---- stopping ---- */

@@ -171,7 +171,7 @@ engine_wake(slice_t name)
     }
     kind->hungry = 1;
     kind->woken = 1;
-    if (!kind->executor->instant && kind->running >= kind->slots) {
+    if (kind->running >= kind->slots) {
         wake_tell(kind);
     }
     fetch_wake(kind);

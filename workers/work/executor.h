@@ -35,8 +35,6 @@ typedef struct task_run_s {
 typedef struct {
     const char *kind;
     unsigned slots;             /* at once in each process */
-    /* Never suspends: many run in a row without a fiber of their own. */
-    int instant;
     void (*run)(task_run_t *run);
 } executor_t;
 

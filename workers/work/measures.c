@@ -4,6 +4,7 @@
  * takes time in proportion: whoever has asked says when it may be asked again,
  * so that this takes a hundredth of one connection's time at most. */
 
+#include "engine_internal.h"
 #include "measures.h"
 
 #include "workers/runtime/metrics.h"
@@ -75,9 +76,12 @@ measure_enqueued(slice_t kind, uint64_t count)
 }
 
 void
-measure_claim(slice_t kind, uint64_t waited_us)
+measure_claim(slice_t kind, int64_t due)
 {
-    metric_observe(&claim_seconds, metric_name(kind), 0, waited_us);
+    int64_t now = engine_now_us();
+
+    metric_observe(&claim_seconds, metric_name(kind), 0,
+        now > due ? (uint64_t) (now - due) : 0);
 }
 
 void

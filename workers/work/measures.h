@@ -18,8 +18,10 @@ void measures_init(void);
 /* Tasks of that kind were made. */
 void measure_enqueued(slice_t kind, uint64_t count);
 
-/* One was claimed, that many microseconds after it had become ready. */
-void measure_claim(slice_t kind, uint64_t waited_us);
+/* One was claimed that could have been since `due` (microseconds since 1970).
+ * Not to be called for what had waited for others: it became ready at a time
+ * that its row does not tell. */
+void measure_claim(slice_t kind, int64_t due);
 
 /* An attempt has ended that ran that long (0: it had not begun). */
 void measure_attempt(slice_t kind, outcome_t outcome, uint64_t ran_us);

@@ -197,7 +197,7 @@ put_task(claim_t *claim, const db_row_t *row)
 typedef struct {
     claim_t *claim;
     slice_t kind;
-    size_t want, got;
+    size_t want, seen;
 } take_t;
 
 static void
@@ -210,12 +210,14 @@ take(request_t *rq, void *arg)
         value_int((int64_t) taken->want), value_uuid(claim->token),
         value_int(claim->lease_ms), value_bool(engine_events()));
 
-    taken->got = (size_t) result->nrows;
-    claim->left -= taken->got;
+    claim->left -= (size_t) result->nrows;
     for (int i = 0; i < result->nrows; i++) {
         db_row_t row = db_row_at(result, i);
 
-        measure_claim(taken->kind, (uint64_t) db_int(&row, "_waited"));
+        taken->seen = (size_t) db_int(&row, "_seen");
+        if (!db_bool(&row, "_freed")) {
+            measure_claim(taken->kind, db_time(&row, "_due"));
+        }
         turn_claimed(taken->kind, db_int(&row, "_turn"));
         if (engine_events()) {
             event_publish(rq, &row);
@@ -265,7 +267,7 @@ take_all(claim_t *claim, const db_result_t *ready)
             if (!take_some(&taken)) {
                 return;
             }
-            if (taken.got < taken.want) {
+            if (taken.seen < taken.want) {
                 empty[at] = 1;
                 more--;
             }

@@ -265,7 +265,7 @@ sub held_snapshot {
         $log->(1000);
         my $text = substr $hive->log('postgres'), $from;
         my (@took, %bind);
-        while ($text =~ /\[(\d+)\] [^\n]*duration: ([\d.]+) ms  (bind|execute) [^:]*: with c as materialized \((?:(?!LOG:).)*?from task_ready q join/sg) {
+        while ($text =~ /\[(\d+)\] [^\n]*duration: ([\d.]+) ms  (bind|execute) [^:]*: with q as materialized \((?:(?!LOG:).)*?from task_ready q\b(?:(?!LOG:).)*?task_claims/sg) {
             if ($3 eq 'bind') { $bind{$1} = $2; next }
             push @took, $2 + (delete $bind{$1} // 0);
         }

@@ -15,8 +15,8 @@ sub new {
     return bless { hive => $hive, owner => '00000000-0000-7000-8000-000000000001', %o }, $class;
 }
 
-# Makes count => 1 tasks in one statement and returns their ids. Columns are
-# as the table has them; `state` is ready unless said, turn 0.
+# Makes count => 1 tasks in one statement and returns their ids, in order:
+# those of one millisecond are random. Columns are as the table has them; `state` is ready unless said, turn 0.
 sub add {
     my ($self, %o) = @_;
     my $count = delete $o{count} // 1;
@@ -32,7 +32,7 @@ sub add {
         from generate_series(1, $count)
         returning id});
     queue($self->{hive});
-    my @ids = split /\n/, $ids;
+    my @ids = sort split /\n/, $ids;
     return wantarray ? @ids : $ids[0];
 }
 
