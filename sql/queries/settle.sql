@@ -13,12 +13,10 @@
 -- Ends tasks $1 with success, result $4 and cost $5: those that nothing waits
 -- for and that belong to no run, which is most. The same fence as in
 -- task_settle: attempt $2, run by $3. Rows as of task_settle.
-with k as materialized (
-    select * from unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::jsonb[],
-        $5::bigint[]) k (id, attempt, worker_id, result, cost)
-), gone as (
+with gone as (
     delete from tasks t
-    using k
+    using unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::jsonb[],
+        $5::bigint[]) k (id, attempt, worker_id, result, cost)
     where t.id = k.id and t.attempt = k.attempt
       and t.worker_id = k.worker_id and t.dependents = 0 and t.run_id is null
     returning t.*, k.result as end_result, k.cost as end_cost
@@ -45,6 +43,109 @@ select 'end' as what, id, owner_id, kind, limit_key, false as remote,
        null::varchar as _event, null::jsonb as _event_data,
        now() as _event_time
 from gone
+
+-- name: task_succeed_linked
+-- The same of tasks that others wait for, $6 the count of their dependents, or
+-- that belong to runs, which are $7. Nothing else ends or stops with them. In
+-- the order of ids. $8: virtual time by kind, for those set free; $9: whether
+-- to append events. Rows as of task_settle.
+with r as materialized (
+    select r.id from runs r where r.id = any ($7::uuid[])
+    order by r.id for update
+), gone as (
+    delete from tasks t
+    using unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::jsonb[],
+        $5::bigint[], $6::integer[])
+        k (id, attempt, worker_id, result, cost, dependents)
+    where (select count(*) from r) >= 0
+      and t.id = k.id and t.attempt = k.attempt and t.worker_id = k.worker_id
+      and t.dependents = k.dependents
+    returning t.*, k.result as end_result, k.cost as end_cost
+), moved as (
+    insert into task_history (id, owner_id, turn, run_at, created_at,
+        updated_at, version, event_seq, started_seq, rank, cost_nano_usd, timeout_ms,
+        backoff_ms, dependents, priority, attempt, attempt_base, max_attempts,
+        remote, templated, run_on_failure, cancel_requested, state, kind,
+        title, description, labels, input, project_id, run_id, parent_id,
+        step, worker_id, deadline_at, started_at, finished_at, unique_key,
+        limit_key, progress, progress_message, counters, result, error)
+    select id, owner_id, turn, run_at, created_at,
+        now(), version + 1, event_seq + 1, started_seq, rank, cost_nano_usd + end_cost,
+        timeout_ms, backoff_ms, dependents, priority, attempt, attempt_base,
+        max_attempts, remote, templated, run_on_failure, cancel_requested,
+        'succeeded', kind, title, description, labels, input, project_id,
+        run_id, parent_id, step, worker_id, deadline_at, started_at, now(),
+        unique_key, limit_key, progress, progress_message, counters,
+        end_result, error
+    from gone
+), freed as (
+    update tasks t
+    set deps_left = t.deps_left - w.n,
+        state = case when t.deps_left > w.n or t.state <> 'blocked'
+                then t.state when t.run_at > now() then 'scheduled'
+                else 'ready' end,
+        turn = case when t.deps_left > w.n then t.turn
+               else coalesce(($8::jsonb->>t.kind)::bigint, 0) + w.place end,
+        version = t.version + 1,
+        event_seq = t.event_seq
+            + (t.deps_left = w.n and t.state = 'blocked')::integer,
+        updated_at = now()
+    from (select d.child_id as id, count(*)::integer as n,
+                 row_number() over (order by d.child_id) as place
+          from gone g join task_dependencies d on d.parent_id = g.id
+          where g.dependents > 0
+          group by d.child_id order by d.child_id) w
+    where t.id = w.id and t.state in ('blocked', 'paused')
+    returning t.id, t.owner_id, t.kind, t.state, t.deps_left, t.event_seq,
+              t.limit_key, t.remote, t.turn
+), queued as (
+    insert into task_ready (lane, turn, id)
+    select task_lane(remote, owner_id, kind), turn, id
+    from freed where state = 'ready' and deps_left = 0 and limit_key is null
+    on conflict do nothing
+), rolled as (
+    update runs r
+    set left_n = r.left_n - u.n, succeeded_n = r.succeeded_n + u.n,
+        state = case when r.left_n > u.n then r.state
+                when r.failed_n > 0 then 'failed'
+                when r.cancelled_n > 0 then 'cancelled'
+                else 'succeeded' end,
+        finished_at = case when r.left_n = u.n then now() end,
+        version = r.version + 1, event_seq = r.event_seq + 1,
+        updated_at = now()
+    from (select run_id, count(*) as n from gone
+          where run_id is not null group by run_id) u
+    where r.id = u.run_id
+    returning r.id, r.event_seq, r.state, r.total_n, r.left_n, r.succeeded_n,
+              r.failed_n, r.cancelled_n, r.skipped_n
+), event as (
+    insert into events (channel, "offset", type, data)
+    select 'task:' || id::text, event_seq, 'task.' || state,
+           jsonb_build_object('state', state)
+    from freed where $9::boolean and deps_left = 0 and state <> 'paused'
+    union all
+    select 'workflow:' || id::text, event_seq,
+           case when left_n > 0 then 'run.progress' else 'run.' || state end,
+           jsonb_build_object('state', state, 'total', total_n,
+               'left', left_n, 'succeeded', succeeded_n, 'failed', failed_n,
+               'cancelled', cancelled_n, 'skipped', skipped_n)
+    from rolled where $9
+    returning channel, "offset", type, data, created_at
+)
+select 'end' as what, id, owner_id, kind, limit_key, false as remote,
+       'succeeded' as state, attempt, event_seq + 1 as seq,
+       null::varchar as _channel, null::bigint as _offset,
+       null::varchar as _event, null::jsonb as _event_data,
+       now() as _event_time
+from gone
+union all
+select 'free', id, owner_id, kind, limit_key, remote, null, null, null, null,
+       null, null, null, null
+from freed where state = 'ready' and deps_left = 0
+union all
+select 'event', null, null, null, null, false, null, null, null, channel,
+       "offset", type, data, created_at
+from event
 
 -- name: task_settle_changed
 -- Which of tasks $1, in attempt $2 and run by $3 (null: not running), have

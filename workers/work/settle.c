@@ -26,28 +26,11 @@ static const char *const ends[] = {
     [END_CANCELLED] = "cancelled", [END_SKIPPED] = "skipped"
 };
 
-/* Whether the end of one may end or stop others: that takes their locks
- * first. */
+/* Whether others follow from its end. */
 static int
-reaches_further(const batch_t *batch)
+is_linked(const settle_t *item)
 {
-    for (size_t i = 0; i < batch->count; i++) {
-        const settle_t *item = batch->items[i];
-
-        if (item->end != END_SUCCEEDED
-            && (item->dependents > 0 || !uuid_is_zero(&item->run))) {
-            return 1;
-        }
-    }
-    return 0;
-}
-
-/* Success of what nothing waits for, in no run. */
-static int
-is_plain(const settle_t *item)
-{
-    return item->end == END_SUCCEEDED && item->dependents == 0
-           && uuid_is_zero(&item->run);
+    return item->dependents > 0 || !uuid_is_zero(&item->run);
 }
 
 /* ---- after the commit ---- */
@@ -93,8 +76,9 @@ after_commit(request_t *rq, const db_row_t *row, int what, const char *word)
 
 /* ---- the statement ---- */
 
+/* By id. */
 static int
-compare_ids(const void *a, const void *b)
+compare_items(const void *a, const void *b)
 {
     const settle_t *const *x = a, *const *y = b;
 
@@ -137,7 +121,7 @@ mark(request_t *rq, batch_t *batch, const db_result_t *result)
         sorted[i] = batch->items[i];
         sorted[i]->settled = 0;
     }
-    qsort(sorted, batch->count, sizeof(*sorted), compare_ids);
+    qsort(sorted, batch->count, sizeof(*sorted), compare_items);
 
     for (int i = 0; i < result->nrows; i++) {
         db_row_t row = db_row_at(result, i);
@@ -148,7 +132,7 @@ mark(request_t *rq, batch_t *batch, const db_result_t *result)
             if (what.len == 3) {        /* end */
                 settle_t key = { .id = db_uuid(&row, "id") }, *at = &key;
                 settle_t **found = bsearch(&at, sorted, batch->count,
-                    sizeof(*sorted), compare_ids);
+                    sizeof(*sorted), compare_items);
 
                 if (found != NULL) {
                     (*found)->settled = 1;
@@ -227,6 +211,32 @@ succeed(request_t *rq, batch_t *batch)
 }
 
 static void
+succeed_linked(request_t *rq, batch_t *batch)
+{
+    size_t n = batch->count, nruns = 0;
+    hive_uuid_t *runs = arena_alloc(rq->arena, n * sizeof(*runs));
+    columns_t c;
+
+    qsort(batch->items, n, sizeof(*batch->items), compare_items);
+    c = columns_of(rq, batch);
+    for (size_t i = 0; i < n; i++) {
+        const hive_uuid_t *run = &batch->items[i]->run;
+
+        /* Tasks of one run are mostly neighbours. */
+        if (!uuid_is_zero(run)
+            && (nruns == 0 || !uuid_equal(run, &runs[nruns - 1]))) {
+            runs[nruns++] = *run;
+        }
+    }
+    batch->settled = 0;
+    mark(rq, batch, db_rows(rq, Q_TASK_SUCCEED_LINKED, value_uuids(c.ids, n),
+        value_ints(c.attempts, n), value_uuids(c.workers, n),
+        value_jsons(c.results, n), value_ints(c.costs, n),
+        value_ints(c.dependents, n), value_uuids(runs, nruns),
+        value_json(turn_times(rq->arena)), value_bool(engine_events())));
+}
+
+static void
 settle(request_t *rq, batch_t *batch)
 {
     size_t n = batch->count;
@@ -296,25 +306,39 @@ settle_locked(request_t *rq, batch_t *batch)
 static size_t
 settle_once(request_t *rq, settle_t **items, size_t count)
 {
-    batch_t plain = { .count = 0 }, others = { .count = 0 };
+    enum { PLAIN, LINKED };
+    batch_t well[2] = { { .count = 0 } }, other[2] = { { .count = 0 } };
+    size_t settled = 0;
 
-    plain.items = arena_alloc(rq->arena, (count + 1) * sizeof(*plain.items));
-    others.items = arena_alloc(rq->arena, (count + 1) * sizeof(*others.items));
+    for (int i = 0; i < 2; i++) {
+        well[i].items = arena_alloc(rq->arena, count * sizeof(settle_t *));
+        other[i].items = arena_alloc(rq->arena, count * sizeof(settle_t *));
+    }
     for (size_t i = 0; i < count; i++) {
-        batch_t *batch = is_plain(items[i]) ? &plain : &others;
+        int linked = is_linked(items[i]) ? LINKED : PLAIN;
+        batch_t *batch = items[i]->end == END_SUCCEEDED ? &well[linked]
+                                                        : &other[linked];
 
         batch->items[batch->count++] = items[i];
     }
 
-    if (plain.count > 0) {
-        succeed(rq, &plain);
+    if (well[PLAIN].count > 0) {
+        succeed(rq, &well[PLAIN]);
     }
-    if (others.count > 0 && !reaches_further(&others)) {
-        settle(rq, &others);
-    } else if (others.count > 0) {
-        settle_locked(rq, &others);
+    if (well[LINKED].count > 0) {
+        succeed_linked(rq, &well[LINKED]);
     }
-    return plain.settled + others.settled;
+    if (other[PLAIN].count > 0) {
+        settle(rq, &other[PLAIN]);
+    }
+    /* Their end may end or stop others: that takes their locks first. */
+    if (other[LINKED].count > 0) {
+        settle_locked(rq, &other[LINKED]);
+    }
+    for (int i = 0; i < 2; i++) {
+        settled += well[i].settled + other[i].settled;
+    }
+    return settled;
 }
 
 /* Of those that were left alone, the ones that only have other dependents than
