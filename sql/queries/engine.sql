@@ -83,6 +83,94 @@ select id, owner_id, attempt, dependents, turn, run_id, run_at, deadline_at,
        timeout_ms, templated, input, event_seq, freed, seen
 from u
 
+-- name: engine_hold
+-- As engine_claim, inside a transaction that also ends what it takes. Plain
+-- tasks (nobody waits for them, they are of no run, hold no slot of a limit,
+-- and nothing is to be filled in) are only locked and come back as `held`; the
+-- others are claimed. The commit waits for the log only when there are held
+-- ones.
+with q as (
+    delete from task_ready r
+    where r.ctid = any (array(
+        select q.ctid
+        from task_ready q
+        where q.lane = $1::varchar and q.turn >= $3::bigint
+        order by q.turn, q.id
+        limit $2::integer
+        for update skip locked))
+    returning r.id
+), c as materialized (
+    select t.id, t.owner_id, t.attempt + 1 as attempt, t.dependents, t.turn,
+           t.run_id, t.run_at, t.deadline_at, t.timeout_ms, t.templated,
+           t.input, t.event_seq + 1 as event_seq, t.rank > 0 as freed,
+           t.dependents = 0 and t.run_id is null and t.limit_key is null
+               and not t.templated as held
+    from tasks t
+    where t.id = any (array(select id from q))
+      and t.state = 'ready' and t.worker_id is null and t.attempt < 32767
+    for update of t
+), u as (
+    update tasks t
+    set attempt = t.attempt + 1, worker_id = $4::uuid,
+        started_at = clock_timestamp(), updated_at = now(),
+        version = t.version + 1, event_seq = t.event_seq + 1,
+        started_seq = t.event_seq + 1
+    where t.id = any (array(select id from c where not held))
+    returning t.id
+), claim as (
+    insert into task_claims (worker_id, id, ids)
+    select $4::uuid, $5::uuid, array_agg(id) from u having count(*) > 0
+)
+select id, owner_id, attempt, dependents, turn, run_id, run_at, deadline_at,
+       timeout_ms, templated, input, event_seq, freed, held,
+       (select count(*) from q) as seen
+from c
+where (select case when bool_or(held) then ''
+           else set_config('synchronous_commit', 'off', true) end
+       from c) is not null
+
+-- name: engine_held_take
+-- The held tasks $1, which did not succeed at once, are claimed for worker $2,
+-- as claim $3, to be settled like any other.
+with u as (
+    update tasks t
+    set attempt = t.attempt + 1, worker_id = $2::uuid, started_at = clock_timestamp(),
+        updated_at = now(), version = t.version + 1,
+        event_seq = t.event_seq + 1, started_seq = t.event_seq + 1
+    where t.id = any ($1::uuid[])
+    returning t.id
+), claim as (
+    insert into task_claims (worker_id, id, ids)
+    select $2::uuid, $3::uuid, $1
+)
+select count(*) as n from u
+
+-- name: engine_held_end
+-- The held tasks $1 have succeeded, run by worker $2, with results $3 (an
+-- object by id, or null). Returns how many.
+with gone as (
+    delete from tasks t
+    where t.id = any ($1::uuid[])
+    returning t.*
+), moved as (
+    insert into task_history (id, owner_id, turn, run_at, created_at,
+        updated_at, version, event_seq, started_seq, rank, cost_nano_usd,
+        timeout_ms, backoff_ms, priority, attempt, attempt_base, max_attempts,
+        run_on_failure, state, kind, title, description, labels, input,
+        project_id, parent_id, worker_id, deadline_at, started_at,
+        finished_at, unique_key, progress, progress_message, counters, result,
+        error)
+    select id, owner_id, turn, run_at, created_at, now(), version + 2,
+        event_seq + 2, event_seq + 1, rank, cost_nano_usd, timeout_ms,
+        backoff_ms, priority, attempt + 1, attempt_base, max_attempts,
+        run_on_failure, 'succeeded', kind, title, description, labels, input,
+        project_id, parent_id, $2::uuid, deadline_at, now(),
+        statement_timestamp(), unique_key, progress, progress_message,
+        counters, $3::jsonb->id::text, error
+    from gone
+)
+select count(*) as n from gone
+
 -- name: engine_claims_done
 -- Claims $2 of worker $1 have nothing under way any more.
 delete from task_claims where worker_id = $1::uuid and id = any ($2::uuid[])

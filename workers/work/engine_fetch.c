@@ -50,6 +50,9 @@ room_of(const kind_t *kind)
     unsigned room = kind->slots + ahead(kind);
     unsigned held = kind->running + kind->queued;
 
+    if (kind->executor->instant && kind->plain) {
+        return batch;
+    }
     room = held < room ? room - held : 0;
     if (kind->queued > 0 && room < (ahead(kind) + 1) / 2) {
         return 0;
@@ -58,17 +61,6 @@ room_of(const kind_t *kind)
 }
 
 /* ---- one claim ---- */
-
-/* A claim under way. */
-typedef struct {
-    kind_t *kind;
-    unsigned wanted;
-    int64_t from;              /* turn */
-    hive_uuid_t id;
-    unsigned seen;             /* entries of the queue */
-    unsigned got;
-    work_t **works;            /* in order of turns; in the arena */
-} claim_t;
 
 static int
 compare_turns(const void *a, const void *b)
@@ -83,11 +75,12 @@ compare_turns(const void *a, const void *b)
 
 /* Rows come in no order. Stale entries are only counted with others: a claim of
  * nothing else looks like an empty queue, until the next poll. */
-static void
-read_rows(request_t *rq, claim_t *claim, const db_result_t *result)
+void
+fetch_rows(request_t *rq, claim_t *claim, const db_result_t *result)
 {
     kind_t *kind = claim->kind;
-    size_t count = (size_t) result->nrows;
+    size_t count = (size_t) result->nrows, plain = 0;
+    int held = db_column(result, "held");
 
     claim->got = (unsigned) count;
     engine.facts.claimed += count;
@@ -98,9 +91,13 @@ read_rows(request_t *rq, claim_t *claim, const db_result_t *result)
     for (size_t i = 0; i < count; i++) {
         db_row_t row = db_row_at(result, (int) i);
 
-        claim->works[i] = work_new(kind, &row);
+        claim->works[i] = work_new(kind, &row,
+            held >= 0 && db_bool(&row, "held"));
         claim->seen = (unsigned) db_int(&row, "seen");
+        plain += claim->works[i]->dependents == 0
+            && uuid_is_zero(&claim->works[i]->run.run);
     }
+    kind->plain = plain * 2 >= count;
     qsort(claim->works, count, sizeof(work_t *), compare_turns);
     kind->low = claim->works[count - 1]->turn;
     turn_claimed(kind->name, kind->low);
@@ -111,22 +108,17 @@ take(request_t *rq, void *arg)
 {
     claim_t *claim = arg;
     kind_t *kind = claim->kind;
-    claimed_t *claimed;
+    claimed_t *claimed = NULL;
 
     fault_point("before_claim");
-    read_rows(rq, claim, db_rows(rq, Q_ENGINE_CLAIM, value_text(kind->name),
+    fetch_rows(rq, claim, db_rows(rq, Q_ENGINE_CLAIM, value_text(kind->name),
         value_int(claim->wanted), value_int(claim->from),
         value_uuid(engine.worker), value_uuid(claim->id)));
     fault_point("after_claim");
-    if (claim->got == 0) {
-        return;
-    }
-
-    claimed = claimed_new(claim->id);
     for (unsigned i = 0; i < claim->got; i++) {
         work_t *work = claim->works[i];
 
-        work_claimed(work, claimed);
+        work_claimed(work, &claimed, claim->id);
         if (engine.config.events) {
             work_tell(work, "running", work->event_seq);
         }
@@ -165,7 +157,8 @@ claim_once(request_t *rq, kind_t *kind, unsigned wanted, int full,
     }
     kind->woken = 0;
     engine.facts.claims++;
-    status = job_step(rq, take, &one);
+    status = job_step(rq, kind->executor->instant && kind->plain
+        ? instant_claim : take, &one);
     if (full) {
         note_full(kind, uv_hrtime() - began, one.seen);
     }

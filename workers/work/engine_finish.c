@@ -57,7 +57,7 @@ error_of(const work_t *work)
     return json_of(work->error);
 }
 
-static int
+int
 work_succeeded(const work_t *work)
 {
     return work->said == SAID_SUCCESS
@@ -98,8 +98,7 @@ outcome_name(const work_t *work)
     }
 }
 
-/* Counts how it ended. */
-static void
+void
 finish_measure(const work_t *work)
 {
     outcome_t outcome = OUTCOME_FAILED;

@@ -3,7 +3,8 @@
  *
  * A claimed task is a work_t. It is QUEUED with its kind until one of the
  * kind's slots is free, then RUNNING on a fiber of its own, then FINISHING
- * until a statement of the finisher has committed how it ended. Loops, each a
+ * until a statement of the finisher has committed how it ended (what is instant
+ * may end where it was claimed). Loops, each a
  * job: a fetcher for each kind, the poller, three finishers, the pulse (our own
  * life), the reaper (that of others), the stager, the granter of limits, the
  * writer of progress. They share what is here without locks: all is on one
@@ -62,6 +63,7 @@ struct work_s {
     int dependents;
     unsigned timeout_ms;
     int templated;
+    int held;                  /* its row is locked, not claimed */
     uint64_t began;            /* 0: not yet */
     uint64_t ran;              /* how long */
 
@@ -98,6 +100,7 @@ struct kind_s {
     int found;                 /* the poll has seen it */
     int tell;                  /* the others are to hear of it */
     uint64_t told_at;
+    int plain;                 /* of most that were claimed nothing follows */
     int64_t low;               /* claims begin at this turn, as a hint */
     uint64_t full_at;          /* the next without it, at the latest */
     uint64_t cheap_at;         /* and at the soonest */
@@ -163,21 +166,43 @@ void fetch_start(kind_t *kind);
 void fetch_wake(kind_t *kind);
 void fetch_poll(request_t *rq, void *arg);
 
+/* A claim under way. */
+typedef struct {
+    kind_t *kind;
+    unsigned wanted;
+    int64_t from;              /* turn */
+    hive_uuid_t id;
+    unsigned seen;             /* entries of the queue */
+    unsigned got;
+    work_t **works;            /* in order of turns; in the arena */
+} claim_t;
+
+/* Reads the rows of a claim into it. */
+void fetch_rows(request_t *rq, claim_t *claim, const db_result_t *result);
+
+/* ---- engine_instant.c ---- */
+
+/* A job step: claims, runs and ends instant tasks. */
+void instant_claim(request_t *rq, void *arg);
+
 /* ---- engine_run.c ---- */
 
 /* Takes a row of a claim. Returns owned. */
-work_t *work_new(kind_t *kind, const db_row_t *row);
+work_t *work_new(kind_t *kind, const db_row_t *row, int held);
 void work_free(work_t *work);
 
-/* What a statement claimed: it goes with the last of its tasks. */
-claimed_t *claimed_new(hive_uuid_t id);
-void work_claimed(work_t *work, claimed_t *claimed);
+/* It is of claim `id`, which is made with its first task and goes with the last
+ * of them. */
+void work_claimed(work_t *work, claimed_t **claimed, hive_uuid_t id);
 
 /* Has it wait for a slot, if only for the loop's next turn. */
 void run_queue(work_t *work);
 
 /* Runs queued ones while slots are free. */
 void run_queued(kind_t *kind);
+
+/* Runs an instant one, here; what it said is in it then. */
+void run_instant(request_t *rq, work_t *work);
 
 /* Publishes "task.<state>" of it. */
 void work_tell(const work_t *work, const char *state, int64_t offset);
@@ -195,6 +220,10 @@ void run_mind(int now);
 
 /* Takes one that has ended. */
 void finish_add(work_t *work);
+
+/* Counts how it ended. */
+void finish_measure(const work_t *work);
+int work_succeeded(const work_t *work);
 
 void finish_start(void);
 

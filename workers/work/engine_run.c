@@ -64,27 +64,22 @@ claimed_leave(claimed_t *claimed)
     free(claimed);
 }
 
-claimed_t *
-claimed_new(hive_uuid_t id)
-{
-    claimed_t *claimed = malloc(sizeof(*claimed));
-
-    if (claimed == NULL) {
-        abort();
-    }
-    *claimed = (claimed_t) { id, 0 };
-    return claimed;
-}
-
 void
-work_claimed(work_t *work, claimed_t *claimed)
+work_claimed(work_t *work, claimed_t **claimed, hive_uuid_t id)
 {
-    work->claimed = claimed;
-    claimed->left++;
+    if (*claimed == NULL) {
+        *claimed = malloc(sizeof(**claimed));
+        if (*claimed == NULL) {
+            abort();
+        }
+        **claimed = (claimed_t) { id, 0 };
+    }
+    work->claimed = *claimed;
+    (*claimed)->left++;
 }
 
 work_t *
-work_new(kind_t *kind, const db_row_t *row)
+work_new(kind_t *kind, const db_row_t *row, int held)
 {
     slice_t input = db_text(row, "input");
     work_t *work = calloc(1, sizeof(*work) + input.len);
@@ -106,6 +101,7 @@ work_new(kind_t *kind, const db_row_t *row)
     work->timeout_ms = (unsigned) db_int(row, "timeout_ms");
     work->templated = db_bool(row, "templated");
     work->event_seq = db_int(row, "event_seq");
+    work->held = held;
 
     if (!db_bool(row, "freed")) {
         measure_claim(kind->name, db_time(row, "run_at"));
@@ -381,6 +377,14 @@ run_queued(kind_t *kind)
             return;
         }
     }
+}
+
+void
+run_instant(request_t *rq, work_t *work)
+{
+    work->place = WORK_RUNNING;
+    work->began = uv_hrtime();
+    attempt(rq, work);
 }
 
 /* ---- stopping ---- */

@@ -3,10 +3,10 @@
 #include "executor.h"
 
 const executor_t executors[] = {
-    { "noop", 0, execute_noop },
-    { "sleep", 0, execute_sleep },
-    { "http", 0, execute_http },
-    { NULL, 0, NULL }
+    { "noop", 0, 1, execute_noop },
+    { "sleep", 0, 0, execute_sleep },
+    { "http", 0, 0, execute_http },
+    { NULL, 0, 0, NULL }
 };
 
 const executor_t *

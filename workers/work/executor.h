@@ -35,6 +35,8 @@ typedef struct task_run_s {
 typedef struct {
     const char *kind;
     unsigned slots;             /* at once in each process */
+    /* Never suspends: tasks run while their rows are locked. */
+    int instant;
     void (*run)(task_run_t *run);
 } executor_t;
 
