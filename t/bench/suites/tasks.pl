@@ -245,7 +245,8 @@ sub fan_in {
 
 # ---- behind what cannot be vacuumed ----
 
-# As the workers' own claims are logged, while they find tasks one by one.
+# Claims of one, one after another, from the turn where the last one ended; and
+# beside them the workers' own as they are logged, cold, each by itself.
 sub held_snapshot {
     my $n = 100_000;
     $it->start_workers(%quiet);
@@ -265,21 +266,52 @@ sub held_snapshot {
         $log->(1000);
         my $text = substr $hive->log('postgres'), $from;
         my (@took, %bind);
-        while ($text =~ /\[(\d+)\] [^\n]*duration: ([\d.]+) ms  (bind|execute) [^:]*: with q as materialized \((?:(?!LOG:).)*?from task_ready q\b(?:(?!LOG:).)*?task_claims/sg) {
+        while ($text =~ /\[(\d+)\] [^\n]*duration: ([\d.]+) ms  (bind|execute) [^:]*: with q as \(\s*delete from task_ready r\b(?:(?!LOG:).)*?insert into task_claims/sg) {
             if ($3 eq 'bind') { $bind{$1} = $2; next }
             push @took, $2 + (delete $bind{$1} // 0);
         }
-        return @took;
+        return QueueHive::median(@took);
     };
-    my @held = $durations->();
+    my $cold = $durations->();
+    $it->stop_workers;
+    my $last = count('select max(turn) from task_history');
+    my $claims = sub {
+        my ($from) = @_;
+        $it->load('-n', 400, '-b', 400);
+        $db->do("update task_ready set turn = turn + $from");     # behind what was claimed
+        return claims_in_turn(1, 300, $from);
+    };
+    my $held = $claims->($last);
     $holder->do('rollback');
     $holder->disconnect;
     $it->clear;
-    my @fresh = $durations->();
-    $it->stop_workers;
-    Bench::row('claim behind 100,000 held dead rows', @held ? QueueHive::median(@held) : undef, 'ms', 0.2, 'max',
-        sprintf 'p95 %.3f, of %d claims; in an empty table %.3f ms', QueueHive::quantile(0.95, @held), scalar @held, QueueHive::median(@fresh));
+    $db->do("vacuum $_") for qw(tasks task_ready task_claims);
+    my $fresh = $claims->(0);
+    Bench::row('claim behind 100,000 held dead rows', $held, 'ms', 0.2, 'max',
+        sprintf 'in a fresh table %.3f ms; by workers that were idle %.3f ms', $fresh, $cold);
+    $it->clear;
     return;
+}
+
+# The workers' statement, in a session that is as theirs and does not wait for
+# the disk: the median of `n` claims of `batch`, in milliseconds.
+sub claims_in_turn {
+    my ($batch, $n, $from) = @_;
+    my $session = $it->connect('hive');
+    $session->do("set $_") for 'synchronous_commit = off', 'plan_cache_mode = force_generic_plan', 'enable_seqscan = off',
+        'enable_hashjoin = off', 'enable_mergejoin = off';
+    (my $text = $hive->statement('engine_claim')) =~ s/^--.*\n//mg;
+    my $me = '00000000-0000-7000-8000-0000000000ff';
+    $session->do("prepare claim as $text");
+    my @took = map {
+        my $began = time;
+        my $rows = $session->selectall_arrayref("execute claim('noop', $batch, $from, '$me', gen_random_uuid())");
+        die 'there was less to claim' if @$rows != $batch;
+        1000 * (time - $began);
+    } 1 .. $n;
+    $session->do("delete from task_claims where worker_id = '$me'");
+    $session->disconnect;
+    return QueueHive::median(@took);
 }
 
 # ---- a million rows ----
@@ -328,30 +360,6 @@ sub list_latencies {
     return \%ms;
 }
 
-# The workers' statement, in a session that does not wait for the disk.
-sub claim_latency {
-    my $session = $it->connect('hive');
-    $session->do('set synchronous_commit = off');
-    (my $text = $hive->statement('engine_claim')) =~ s/^--.*\n//mg;
-    my $me = '00000000-0000-7000-8000-0000000000ff';
-    $session->do("insert into task_workers (id, host, pid, seen_at) values ('$me', 'bench', 1, now() + interval '1 hour')");
-    $session->do("prepare claim as $text");
-    my $times = sub {
-        my ($batch, $n) = @_;
-        return QueueHive::median(map {
-            my $began = time;
-            my $rows = $session->selectall_arrayref("execute claim('noop', $batch, -9000000000, '$me', gen_random_uuid())");
-            die 'there was less to claim' if @$rows != $batch;
-            1000 * (time - $began);
-        } 1 .. $n);
-    };
-    my $one = $times->(1, 200);
-    my $many = $times->(100, 5);
-    $session->do("delete from task_workers where id = '$me'");
-    $session->disconnect;
-    return { 'claim of 1' => $one, 'claim of 100' => $many };
-}
-
 sub million {
     my (%at, $size);
     $it->start_workers(%quiet, HIVE_TASKS_SLOTS => 0);
@@ -371,7 +379,7 @@ SQL
         ($size, my ($history, $ready)) = @$step;
         Bench::progress("$history rows of history, $ready ready");
         fill($history, $ready);
-        $at{$size} = { %{ list_latencies() }, %{ claim_latency() } };
+        $at{$size} = { %{ list_latencies() }, 'claim of 1' => claims_in_turn(1, 200, -9e9), 'claim of 100' => claims_in_turn(100, 7, -9e9) };
     }
     my ($small, $large) = @at{qw(small large)};
     for my $name (sort keys %$small) {
