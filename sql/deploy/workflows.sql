@@ -27,6 +27,8 @@ create index workflows_owner_created
 create index workflows_owner_updated
     on :"cell".workflows (owner_id, updated_at, id);
 create index workflows_owner_name on :"cell".workflows (owner_id, name, id);
+create index workflows_project on :"cell".workflows (project_id)
+    where project_id is not null;
 create index workflows_search on :"cell".workflows
     using gin (to_tsvector('simple', name || ' ' || description));
 
@@ -43,7 +45,6 @@ create table :"cell".runs (
     state       :"cell".run_state not null default 'running',
     cancel_requested boolean not null default false,
     input       :"cell".document not null default '{}',
-    steps       jsonb not null default '[]',   -- as they were when it began
     total_n     :"cell".task_count not null default 0,
     left_n      :"cell".task_count not null default 0,
     succeeded_n :"cell".task_count not null default 0,
@@ -66,6 +67,8 @@ create index runs_owner_state
     on :"cell".runs (owner_id, state, created_at, id);
 create index runs_workflow on :"cell".runs (workflow_id, created_at, id)
     where workflow_id is not null;
+create index runs_project on :"cell".runs (project_id, created_at, id)
+    where project_id is not null;
 
 -- What recurs: a task or a workflow's run, by a cron expression in a time
 -- zone. Whoever locks a due row fires it.
@@ -100,6 +103,10 @@ create table :"cell".schedules (
 create index schedules_owner_created
     on :"cell".schedules (owner_id, created_at, id);
 create index schedules_owner_name on :"cell".schedules (owner_id, name, id);
+create index schedules_project on :"cell".schedules (project_id)
+    where project_id is not null;
+create index schedules_workflow on :"cell".schedules (workflow_id)
+    where workflow_id is not null;
 create index schedules_due on :"cell".schedules (fire_at)
     where fire_at is not null;
 

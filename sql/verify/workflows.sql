@@ -23,6 +23,7 @@ select pg_temp.expect(format('%I.workflows', :'cell'), replace($$
     index workflows_owner_created btree (owner_id, created_at, id)
     index workflows_owner_updated btree (owner_id, updated_at, id)
     index workflows_owner_name btree (owner_id, name, id)
+    index workflows_project btree (project_id) WHERE (project_id IS NOT NULL)
     index workflows_search gin (to_tsvector('simple'::regconfig, (((name)::text || ' '::text) || (description)::text)))
     option fillfactor=90
     grant select
@@ -37,7 +38,6 @@ select pg_temp.expect(format('%I.runs', :'cell'), replace($$
     column state CELL.run_state not null 'running'::character varying
     column cancel_requested boolean not null false
     column input CELL.document not null '{}'::jsonb
-    column steps jsonb not null '[]'::jsonb
     column total_n CELL.task_count not null 0
     column left_n CELL.task_count not null 0
     column succeeded_n CELL.task_count not null 0
@@ -59,6 +59,7 @@ select pg_temp.expect(format('%I.runs', :'cell'), replace($$
     index runs_owner_created btree (owner_id, created_at, id)
     index runs_owner_state btree (owner_id, state, created_at, id)
     index runs_workflow btree (workflow_id, created_at, id) WHERE (workflow_id IS NOT NULL)
+    index runs_project btree (project_id, created_at, id) WHERE (project_id IS NOT NULL)
     option fillfactor=50
     option autovacuum_vacuum_scale_factor=0
     option autovacuum_vacuum_threshold=2000
@@ -99,6 +100,8 @@ select pg_temp.expect(format('%I.schedules', :'cell'), replace($$
     index unique schedules_pkey btree (id)
     index schedules_owner_created btree (owner_id, created_at, id)
     index schedules_owner_name btree (owner_id, name, id)
+    index schedules_project btree (project_id) WHERE (project_id IS NOT NULL)
+    index schedules_workflow btree (workflow_id) WHERE (workflow_id IS NOT NULL)
     index schedules_due btree (fire_at) WHERE (fire_at IS NOT NULL)
     option fillfactor=80
     grant select

@@ -343,12 +343,17 @@ cancel_jobs(void)
     }
 }
 
-/* Nothing runs, and all that ended is committed. */
+/* Nothing runs, no claim is under way, and all that ended is committed. */
 static int
 all_settled(void)
 {
     engine_facts_t facts;
 
+    for (unsigned i = 0; i < engine.nkinds; i++) {
+        if (engine.kinds[i].fetcher != NULL) {
+            return 0;
+        }
+    }
     engine_facts(&facts);
     return facts.queued == 0 && facts.finishing == 0
         && (facts.running == 0 || life.bound_passed == 2);

@@ -192,8 +192,11 @@ granter_loop(request_t *rq, void *arg)
         if (failed != 0) {
             engine_pause("the database", FAILED_MS);
         } else if (nfreed == 0) {
-            fiber_suspend_until("freed slots", sweep_at == 0
-                ? uv_hrtime() + FAILED_MS * MS : sweep_at);
+            uint64_t soon = uv_hrtime() + FAILED_MS * MS;
+
+            /* The sweep is overdue while nobody knows whether we live. */
+            fiber_suspend_until("freed slots",
+                sweep_at > soon ? sweep_at : soon);
         }
     }
 }
