@@ -116,5 +116,25 @@ for my $file (qw(tasks enqueue dependencies retry)) {
     }
 }
 
+# The statements of the engine, as the sessions of workers plan them: nothing is
+# read from one end to the other. What counts all there is does, and says so.
+my $whole = qr/Index (?:Only )?Scan using \w+(?:_pkey|_owner|_channel)\w* on (?:tasks|task_history\w*|task_ready|task_dependencies|task_attempts|events)\b[^\n]*\n(?!\s+Index Cond)/;
+my $plans = Hive::Test::slurp("$Hive::Test::top/workers/db/connect.c");
+my @settings = $plans =~ /-c (jit|enable_\w+|max_parallel\w+)=(\w+)/g;
+cmp_ok scalar @settings, '>=', 8, 'how workers plan';
+my $settings = '';
+while (my ($name, $value) = splice @settings, 0, 2) { $settings .= "set $name = $value;\n" }
+for my $file (qw(engine settle runners runs)) {
+    my $text = Hive::Test::slurp("$Hive::Test::top/sql/queries/$file.sql");
+    for my $name (grep { $_ ne 'task_depths' } $text =~ /^-- name: (\w+)/mg) {
+        my $sql = $hive->statement($name);
+        my %params = map { $_ => 1 } $sql =~ /\$(\d+)/g;
+        my $nulls = join ', ', map { 'null' } keys %params;
+        my $plan = eval { $hive->psql("set search_path = cell0, hive;\nset plan_cache_mode = force_generic_plan;\n${settings}prepare s as $sql;\n"
+            . 'explain execute s' . ($nulls ? "($nulls)" : '')) } // "error: $@";
+        ok $plan !~ $whole && $plan !~ /^error/, "$name, in a worker" or diag "$sql\n$plan";
+    }
+}
+
 $hive->stop;
 done_testing;
