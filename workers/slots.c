@@ -69,7 +69,8 @@ __attribute__((noreturn))
 static void
 become_child(unsigned slot, unsigned side, int report_fd, pid_t parent)
 {
-    child_t child = { slot, side, report_fd, boss.quarantine };
+    child_t child = { slot, side, report_fd, boss.quarantine,
+        &boss.names[2 * slot + side] };
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) {

@@ -36,6 +36,7 @@ typedef struct {
     supervisor_plan_t plan;
     supervisor_hooks_t hooks;
     quarantine_t *quarantine;
+    hive_uuid_t *names;        /* 2 * SLOTS_MAX, shared: those of children */
     sigset_t inherited;        /* signal mask we were started with */
     int signals;
     slot_t slots[SLOTS_MAX];

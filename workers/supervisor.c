@@ -14,6 +14,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -21,6 +22,7 @@
 /* From ready to found by every module: its reconnect interval (at most
  * 550 ms), then its ping each second. */
 #define RELOAD_SETTLE_MS 2000
+#define NAMES_SIZE       (2 * SLOTS_MAX * sizeof(hive_uuid_t))
 
 supervisor_t boss;
 
@@ -354,8 +356,10 @@ supervisor_run(const supervisor_plan_t *plan,
     boss.plan = *plan;
     boss.hooks = *hooks;
     boss.quarantine = quarantine_new();
-    if (boss.quarantine == NULL || metrics_new(2 * SLOTS_MAX) != 0
-        || open_signals() != 0) {
+    boss.names = mmap(NULL, NAMES_SIZE, PROT_READ | PROT_WRITE,
+        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (boss.quarantine == NULL || boss.names == MAP_FAILED
+        || metrics_new(2 * SLOTS_MAX) != 0 || open_signals() != 0) {
         log_error("starting the supervisor failed: %s", strerror(errno));
         return 1;
     }
@@ -374,6 +378,7 @@ supervisor_run(const supervisor_plan_t *plan,
         unlink(hooks->pidfile);
     }
     quarantine_free(boss.quarantine);
+    munmap(boss.names, NAMES_SIZE);
     metrics_free();
     close(boss.signals);
     sigprocmask(SIG_SETMASK, &boss.inherited, NULL);

@@ -13,6 +13,8 @@
 
 #include "workers/runtime/quarantine.h"
 
+#include "common/uuid.h"
+
 #define SLOTS_MAX 128
 
 /* What a worker process is told of itself. */
@@ -21,6 +23,9 @@ typedef struct {
     unsigned side;             /* 0 is a, 1 is b */
     int report_fd;
     quarantine_t *quarantine;
+    hive_uuid_t *name;         /* what it calls itself where others see it; at
+                                * its start, what the one before it here did,
+                                * which is dead. Zero: nothing */
 } child_t;
 
 /* Told by a child of itself: once, that its sockets are bound; after that

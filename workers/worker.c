@@ -277,6 +277,7 @@ engine_config(void)
         .http_slots = settings->tasks.http_slots,
         .claim_batch = settings->tasks.claim_batch,
         .cancel_grace_ms = settings->tasks.cancel_grace,
+        .name = worker.child->name,
     };
 }
 

@@ -1,11 +1,15 @@
 -- Statements of the task engine (workers/work/engine*.c, limits.c).
 
 -- name: engine_register
--- A process that runs tasks: $1 its id, made for this start, $2 host, $3 pid.
--- Returns the virtual times that others have reached.
+-- A process that runs tasks: $1 its id, made for this start, $2 host, $3 pid;
+-- $4, which it follows, is dead. Returns the virtual times that others have
+-- reached.
 with w as (
     insert into task_workers (id, host, pid)
     values ($1::uuid, $2::text, $3::integer)
+), dead as (
+    update task_workers set dead_at = now()
+    where id = $4::uuid and dead_at is null
 )
 select k.key as kind, max(k.value::bigint) as turn
 from task_workers o, jsonb_each_text(o.turns) k

@@ -281,6 +281,9 @@ engine_start(const engine_config_t *config)
     uv_timer_init(config->loop, &life.stopper);
     uv_timer_start(&life.minder, on_minder, MIND_MS, MIND_MS);
     uuid_v7(&engine.worker, config->cell);
+    if (config->name != NULL) {
+        engine.predecessor = *config->name;
+    }
     start_jobs();
     engine.started = 1;
     return 0;

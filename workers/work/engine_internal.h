@@ -118,6 +118,7 @@ typedef struct {
     int started;
     int stopping;
     hive_uuid_t worker;
+    hive_uuid_t predecessor;   /* in this place, dead; zero: none */
     int registered;
     uint64_t beat_at;          /* our last beat that was heard */
     unsigned nkinds;

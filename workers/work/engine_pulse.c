@@ -4,7 +4,8 @@
  * never used before. It beats; whoever is silent for too long is taken for
  * dead and what it ran is given to others, and when it comes back it finds
  * that out by its next beat. With the beats go the virtual times; back come
- * the tasks that are to stop.
+ * the tasks that are to stop. Who follows in the place of a process that has
+ * died says so, without any silence.
  *
  * Now and then it asks what it is said to run. A claim whose answer was lost
  * leaves tasks that only the database believes to be here: they are given
@@ -48,11 +49,15 @@ sign_in(request_t *rq, void *arg)
     (void) arg;
     gethostname(host, sizeof(host) - 1);
     result = db_rows(rq, Q_ENGINE_REGISTER, value_uuid(engine.worker),
-        value_string(host), value_int(getpid()));
+        value_string(host), value_int(getpid()),
+        value_uuid(engine.predecessor));
     for (int i = 0; i < result->nrows; i++) {
         db_row_t row = db_row_at(result, i);
 
         learn_turn(&row);
+    }
+    if (engine.config.name != NULL) {
+        *engine.config.name = engine.worker;
     }
     engine.registered = 1;
     engine.beat_at = now;

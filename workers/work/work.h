@@ -111,6 +111,10 @@ typedef struct {
     unsigned http_slots;
     unsigned claim_batch;      /* 500 */
     unsigned cancel_grace_ms;  /* 10 s */
+    hive_uuid_t *name;         /* kept for whoever follows in this place, and
+                                * now that of who was here before, which is
+                                * dead: what it ran is free at once. Zero:
+                                * nobody; NULL: silence only tells */
     unsigned heartbeat_ms;     /* 3 s */
     unsigned silence_ms;       /* 10 s: who is silent that long is dead */
     unsigned poll_min_ms;      /* 250 */
