@@ -111,8 +111,8 @@ with k as materialized (
     from (select d.child_id as id, count(*)::integer as n
           from k join task_dependencies d on d.parent_id = k.id
           group by d.child_id) w
-    join tasks t on t.id = w.id
-    where t.worker_id is null
+    cross join lateral (select * from tasks t
+        where t.id = w.id and t.worker_id is null offset 0) t
 ), raised as (
     update tasks t
     set deps_left = t.deps_left + w.n,

@@ -177,15 +177,15 @@ with recursive k as materialized (
     select d.child_id
     from l
     join task_dependencies d on d.parent_id = l.id
-    join tasks c on c.id = d.child_id
-    where l.state <> 'succeeded' and not c.run_on_failure
-      and c.state in ('blocked', 'paused')
+    where l.state <> 'succeeded'
+      and (select c.state in ('blocked', 'paused') and not c.run_on_failure
+           from tasks c where c.id = d.child_id)
     union
     select d.child_id
     from down
     join task_dependencies d on d.parent_id = down.id
-    join tasks c on c.id = d.child_id
-    where not c.run_on_failure and c.state in ('blocked', 'paused')
+    where (select c.state in ('blocked', 'paused') and not c.run_on_failure
+           from tasks c where c.id = d.child_id)
 ), reach as (
     select id from down
     union
@@ -203,7 +203,8 @@ with recursive k as materialized (
     select d.child_id from l join task_dependencies d on d.parent_id = l.id
 ), locked as materialized (
     select t.id from tasks t
-    where t.id in (select id from reached) and t.id not in (select id from l)
+    where t.id = any (array(select id from reached
+                            except select id from l))
     order by t.id for update
 )
 select (select count(*) from l) + (select count(*) from locked) as n
@@ -236,34 +237,37 @@ with recursive k as materialized (
     select d.child_id
     from l
     join task_dependencies d on d.parent_id = l.id
-    join tasks c on c.id = d.child_id
     where l.dependents > 0 and l.state <> 'succeeded'
-      and not c.run_on_failure and c.state in ('blocked', 'paused')
+      and (select c.state in ('blocked', 'paused') and not c.run_on_failure
+           from tasks c where c.id = d.child_id)
     union
     select d.child_id
     from down
     join task_dependencies d on d.parent_id = down.id
-    join tasks c on c.id = d.child_id
-    where not c.run_on_failure and c.state in ('blocked', 'paused')
+    where (select c.state in ('blocked', 'paused') and not c.run_on_failure
+           from tasks c where c.id = d.child_id)
+), doom as materialized (
+    select id, 'skipped' as state from down
+    union all
+    select t.id, 'cancelled'
+    from l
+    join r on r.id = l.run_id and r.on_failure = 'fail_fast'
+    join tasks t on t.run_id = r.id
+    where l.state = 'failed' and t.worker_id is null
+      and not t.run_on_failure and t.id not in (select id from down)
+    group by t.id
 ), doomed as materialized (
-    select t.id, d.state
-    from (select id, 'skipped' as state from down
-          union all
-          select t.id, 'cancelled'
-          from l
-          join r on r.id = l.run_id and r.on_failure = 'fail_fast'
-          join tasks t on t.run_id = r.id
-          where l.state = 'failed' and t.worker_id is null
-            and not t.run_on_failure and t.id not in (select id from down)
-          group by t.id) d
-    join tasks t on t.id = d.id
-    where t.worker_id is null and t.id not in (select id from l)
-    order by t.id for update of t
+    select t.id
+    from tasks t
+    where t.id = any (array(select id from doom except select id from l))
+      and t.worker_id is null
+    order by t.id for update
 ), gone as (
     delete from tasks t
     using (select id, state, result, error, cost from l
            union all
-           select id, state, null, null, 0 from doomed) e
+           select d.id, d.state, null, null, 0
+           from doomed join doom d on d.id = doomed.id) e
     where t.id = e.id
     returning t.*, e.state as end_state, e.result as end_result,
               e.error as end_error, e.cost as end_cost

@@ -13,6 +13,30 @@ use Test::More;
 my $hive = Hive::Test->start(worker => 0, nginx => 0);
 my $owner = '00000000-0000-7000-9000-000000000001';
 
+# The statements of the engine, as the sessions of workers plan them: nothing is
+# read from one end to the other. What counts all there is does, and says so.
+sub engine_plans {
+    my ($when) = @_;
+    my $whole = qr/Index (?:Only )?Scan using \w+(?:_pkey|_owner|_channel)\w* on (?:tasks|task_history\w*|task_ready|task_dependencies|task_attempts|events)\b[^\n]*\n(?!\s+Index Cond)/;
+    my %settings = Hive::Test::slurp("$Hive::Test::top/workers/db/connect.c") =~ /-c (jit|enable_\w+|max_parallel\w+)=(\w+)/g;
+    cmp_ok scalar keys %settings, '>=', 4, "how workers plan, $when";
+    my $settings = join '', map { "set $_ = $settings{$_};\n" } sort keys %settings;
+    for my $file (qw(engine settle runners runs retry)) {
+        my $text = Hive::Test::slurp("$Hive::Test::top/sql/queries/$file.sql");
+        for my $name (grep { $_ ne 'task_depths' } $text =~ /^-- name: (\w+)/mg) {
+            my $sql = $hive->statement($name);
+            my %params = map { $_ => 1 } $sql =~ /\$(\d+)/g;
+            my $nulls = join ', ', map { 'null' } keys %params;
+            my $plan = eval { $hive->psql("set search_path = cell0, hive;\nset plan_cache_mode = force_generic_plan;\n${settings}prepare s as $sql;\n"
+                . 'explain execute s' . ($nulls ? "($nulls)" : '')) } // "error: $@";
+            ok $plan !~ $whole && $plan !~ /^error/, "$name, $when" or diag "$sql\n$plan";
+        }
+    }
+    return;
+}
+# plans outlive the moment at which the tables were empty
+engine_plans('on empty tables');
+
 # 400 people with 100 projects each, of whom the first is asked about
 $hive->psql(<<'SQL');
 insert into hive.users (id, email, name)
@@ -116,25 +140,7 @@ for my $file (qw(tasks enqueue dependencies retry)) {
     }
 }
 
-# The statements of the engine, as the sessions of workers plan them: nothing is
-# read from one end to the other. What counts all there is does, and says so.
-my $whole = qr/Index (?:Only )?Scan using \w+(?:_pkey|_owner|_channel)\w* on (?:tasks|task_history\w*|task_ready|task_dependencies|task_attempts|events)\b[^\n]*\n(?!\s+Index Cond)/;
-my $plans = Hive::Test::slurp("$Hive::Test::top/workers/db/connect.c");
-my @settings = $plans =~ /-c (jit|enable_\w+|max_parallel\w+)=(\w+)/g;
-cmp_ok scalar @settings, '>=', 8, 'how workers plan';
-my $settings = '';
-while (my ($name, $value) = splice @settings, 0, 2) { $settings .= "set $name = $value;\n" }
-for my $file (qw(engine settle runners runs)) {
-    my $text = Hive::Test::slurp("$Hive::Test::top/sql/queries/$file.sql");
-    for my $name (grep { $_ ne 'task_depths' } $text =~ /^-- name: (\w+)/mg) {
-        my $sql = $hive->statement($name);
-        my %params = map { $_ => 1 } $sql =~ /\$(\d+)/g;
-        my $nulls = join ', ', map { 'null' } keys %params;
-        my $plan = eval { $hive->psql("set search_path = cell0, hive;\nset plan_cache_mode = force_generic_plan;\n${settings}prepare s as $sql;\n"
-            . 'explain execute s' . ($nulls ? "($nulls)" : '')) } // "error: $@";
-        ok $plan !~ $whole && $plan !~ /^error/, "$name, in a worker" or diag "$sql\n$plan";
-    }
-}
+engine_plans('on full tables');
 
 $hive->stop;
 done_testing;
