@@ -4,6 +4,7 @@
 # make install DESTDIR=
 # SANITIZE=1           address and undefined behaviour, in build-asan/
 # COVERAGE=1           gcov, in build-cov/
+# make sanitized, covered    all and unit of that build, beside another target
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -66,6 +67,12 @@ module: $(BUILD)/ngx_http_hive_module.so
 unit: $(UNIT) $(TOOLS)
 fuzz: $(FUZZ)
 
+# Where nginx is configured one job runs: another build goes on meanwhile.
+sanitized:
+	+$(MAKE) SANITIZE=1 all unit
+covered:
+	+$(MAKE) COVERAGE=1 all unit
+
 $(BUILD)/hive-worker: $(OBJECTS)
 	$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
 
@@ -83,13 +90,18 @@ $(BUILD)/queries.h $(BUILD)/queries.c: tools/queries.awk $(QUERIES)
 # DB_SCHEMA_CHANGE is part of these.
 $(BUILD)/workers/worker.o $(BUILD)/workers/main.o: sql/sqitch.plan
 
-$(BUILD)/t/%: t/unit/%.c $(TESTED)
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(TESTED) -lcmocka $(PKG_LIBS)
+# From an archive a test is linked with no more than it needs.
+$(BUILD)/tested.a: $(TESTED)
+	rm -f $@
+	ar rcsT $@ $^
 
-$(BUILD)/t/%: t/lib/%.c $(TESTED)
+$(BUILD)/t/%: t/unit/%.c $(BUILD)/tested.a
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(TESTED) $(PKG_LIBS)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(BUILD)/tested.a -lcmocka $(PKG_LIBS)
+
+$(BUILD)/t/%: t/lib/%.c $(BUILD)/tested.a
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(BUILD)/tested.a $(PKG_LIBS)
 
 # Everything a fuzz target reaches is built again with coverage for libFuzzer.
 FUZZ_FLAGS = -std=gnu11 -O1 -g -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined \
@@ -103,7 +115,7 @@ $(BUILD)/fuzz/%: t/fuzz/%.c $(COMMON) $(wildcard common/*.h) workers/db/cursor.c
 # files are, and with which of its flags: Debian's nginx-dev by default.
 NGINX_DEV = /usr/share/nginx/src
 $(BUILD)/ngx_http_hive_module.so: $(MODULE) tools/build-module
-	tools/build-module $(NGINX_DEV) $(abspath $(BUILD)) "$(OPT) -g -fPIC -Werror $(HARDEN) $(INSTR)" "$(INSTR)"
+	+tools/build-module $(NGINX_DEV) $(abspath $(BUILD)) "$(OPT) -g -fPIC -Werror $(HARDEN) $(INSTR)" "$(INSTR)"
 
 # What an administrator has configured is left as it is.
 install: all
@@ -122,6 +134,6 @@ install: all
 clean:
 	rm -rf build build-asan build-cov
 
-.PHONY: all worker module unit fuzz install clean
+.PHONY: all worker module unit fuzz sanitized covered install clean
 
 -include $(wildcard $(OBJECTS:.o=.d) $(BUILD)/t/*.d)

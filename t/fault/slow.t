@@ -91,9 +91,10 @@ subtest 'an upload of 1 GB is refused by limit' => sub {
 
 subtest 'a slow reader of a streamed reply' => sub {
     my ($user) = $hive->psql("select id from hive.users where email = 'fault1\@example.test'") =~ /([0-9a-f-]{36})/;
+    # one word each, which full text passes over
     $hive->psql(<<"SQL");
 insert into cell0.projects (id, owner_id, name, description)
-select ('00000000-0000-7000-8000-' || lpad(to_hex(i), 12, '0'))::uuid, '$user', 'big-' || i, rpad('x', 9000, 'text ')
+select ('00000000-0000-7000-8000-' || lpad(to_hex(i), 12, '0'))::uuid, '$user', 'big-' || i, repeat('x', 9000)
 from generate_series(1, 4000) i;
 analyze cell0.projects;
 SQL

@@ -6,6 +6,9 @@
  *              [-w PERCENT of writes] [-u PERCENT of writes without a key]
  *              [-d DEADLINE in ms] [-x PREFIX of nonces]
  *
+ * It ends after SECONDS, or earlier of SIGTERM: what is due by then is still
+ * answered.
+ *
  * TOKENS: lines "token project_id name": the token of a user, one project of
  * theirs and its name. RATE 0: closed loop (capacity).
  *
@@ -35,6 +38,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -69,6 +73,7 @@ typedef struct {
     char in[BUFFER];
 } connection_t;
 
+static volatile sig_atomic_t stopped;
 static int port = 8080, rate, seconds = 10, nconnections = 64;
 static int writes = 40, unkeyed = 25;
 static int64_t deadline = 30500000;
@@ -484,6 +489,9 @@ run(void)
         int64_t now = now_us();
         int n;
 
+        if (stopped && now < end) {
+            end = now;
+        }
         if (rate > 0) {
             uint64_t due = (uint64_t) ((now < end ? now : end) - start)
                 * (uint64_t) rate / 1000000;
@@ -514,6 +522,13 @@ run(void)
         }
         connection_close(&connections[i]);
     }
+}
+
+static void
+on_term(int signal_number)
+{
+    (void) signal_number;
+    stopped = 1;
 }
 
 static void
@@ -564,6 +579,8 @@ main(int argc, char **argv)
         return 2;
     }
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGTERM, on_term);
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
     seed ^= (uint64_t) now_us();
     accounts_read(tokens);
     journal = fopen(journal_path, "w");

@@ -23,7 +23,7 @@ dev_test() {
         coverage_begin
     fi
     result=0
-    HIVE_TEST_DIR=$TEST_DIR prove -r -j2 --timer -It/lib "$@" || result=1
+    HIVE_TEST_DIR=$TEST_DIR prove -r -j4 --timer -It/lib "$@" || result=1
     if [ "$coverage" = 1 ] && ! coverage_end; then
         [ "$everything" -gt 0 ] || result=1
     fi
@@ -42,14 +42,12 @@ make_log() {
 
 build_tests() {
     step build
-    doing "worker, module, unit tests, fuzz targets"
-    make_log all unit fuzz
     if [ "$coverage" = 1 ]; then
-        doing "the same with coverage"
-        make_log COVERAGE=1 all unit
+        doing "worker, module, unit tests, fuzz targets, and the same with coverage"
+        make_log all unit fuzz covered
     else
-        doing "the same with sanitizers"
-        make_log SANITIZE=1 all unit
+        doing "worker, module, unit tests, fuzz targets, and the same with sanitizers"
+        make_log all unit fuzz sanitized
     fi
     done_ "built"
 }

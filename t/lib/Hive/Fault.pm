@@ -1,13 +1,14 @@
 package Hive::Fault;
 
-# Fault.pm: a fault under load at half of capacity, and what must hold: every
+# Fault.pm: faults under load at half of capacity, and what must hold: every
 # acknowledged write present exactly once, no answer of another request, no
 # try past its deadline, latency back after a while, no request left behind
 # in a gauge.
 #
-#     fault_test(name => '...', inject => sub { my $hive = shift; ... });
+#     fault_test({ name => '...', inject => sub { my ($hive, $round) = @_; ... } }, ...);
 #
-# Rounds: HIVE_FAULT_ROUNDS (2).
+# Each fault is done HIVE_FAULT_ROUNDS (2) times, one fault after the other to
+# the same Hive.
 
 use strict;
 use warnings;
@@ -21,40 +22,41 @@ our @EXPORT = qw(fault_test);
 
 my $deadline = 5;
 
-# Options: inject => sub ($hive): does the fault and returns once it is over;
-# lasts => seconds inject takes at most (for the length of the load);
+# A fault: inject => sub ($hive, $round): does it and returns once it is over;
 # recover => seconds until latency must be back (1); lossless => no request
-# may fail at all; allow => [patterns] the logs may hold; start => options for
-# Hive::Test.
+# may fail at all; allow => [patterns] the logs may hold.
 sub fault_test {
-    my %o = (lasts => 1, recover => 1, lossless => 0, start => {}, @_);
+    my @faults = map { { recover => 1, lossless => 0, %$_ } } @_;
     my $rounds = $ENV{HIVE_FAULT_ROUNDS} // 2;
     my $hive = Hive::Test->start(workers => 2, nginx_workers => 2, bench => 1,
-        http => join("\n", map { "    hive_deadline $_ ${deadline}s;" } qw(read write auth)), %{ $o{start} });
-    $hive->allow(@{ $o{allow} }) if $o{allow};
+        http => join("\n", map { "    hive_deadline $_ ${deadline}s;" } qw(read write auth)));
     my $dir = File::Temp->newdir(CLEANUP => 1);
     my $accounts = accounts($hive, "$dir/accounts");
-    my ($rate, $head, $tail) = (0, 4, 3);
+    my ($head, $tail) = (4, 3);
 
-    my $capacity = run_load($hive, $accounts, "$dir/capacity", rate => 0, seconds => 3, prefix => 'capacity')->();
+    run_load($hive, $accounts, "$dir/capacity", rate => 0, seconds => 3, prefix => 'capacity')->();
     my $whole = journal("$dir/capacity");
-    $rate = int(@$whole / 3 / 2);
-    cmp_ok($rate, '>', 20, "$o{name}: half of capacity is $rate requests a second") or return $hive->stop;
+    my $rate = int(@$whole / 3 / 2);
+    cmp_ok($rate, '>', 20, "half of capacity is $rate requests a second") or return $hive->stop;
 
-    for my $round (1 .. $rounds) {
-        my $prefix = sprintf 'r%d-%d', $round, $$;
-        my $path = "$dir/journal.$round";
-        my $began = time;
-        my $finish = run_load($hive, $accounts, $path, rate => $rate, prefix => $prefix,
-            seconds => $head + $o{lasts} + $o{recover} + $tail);
-        sleep $head;
-        my $struck = time;
-        $o{inject}->($hive, $round);
-        my $over = time;
-        my $totals = $finish->();
-        check_round($hive, \%o, "$o{name}, round $round", journal($path), $totals, $prefix, $began, $struck, $over, $path);
+    for my $number (0 .. $#faults) {
+        my $o = $faults[$number];
+        $hive->allow(@{ $o->{allow} }) if $o->{allow};
+        for my $round (1 .. $rounds) {
+            my $prefix = sprintf 'f%d-r%d-%d', $number, $round, $$;
+            my $path = "$dir/journal.$number.$round";
+            my $began = time;
+            my $finish = run_load($hive, $accounts, $path, rate => $rate, prefix => $prefix, seconds => 120, until_asked => 1);
+            sleep $head;
+            my $struck = time;
+            $o->{inject}->($hive, $round);
+            my $over = time;
+            sleep $o->{recover} + $tail;
+            my $totals = $finish->();
+            check_round($hive, $o, "$o->{name}, round $round", journal($path), $totals, $prefix, $began, $struck, $over, $path);
+        }
+        latency_back($o);
     }
-    latency_back(\%o);
     $hive->stop;
     return;
 }
@@ -90,7 +92,8 @@ sub accounts {
     return $path;
 }
 
-# Starts the load; the returned sub waits for it and gives its totals.
+# Starts the load; the returned sub waits for it and gives its totals. It goes
+# on for that many seconds; with until_asked, until then at most.
 sub run_load {
     my ($hive, $accounts, $journal, %o) = @_;
     my $binary = $hive->build . '/t/fault_load';
@@ -98,6 +101,7 @@ sub run_load {
         '-t', $accounts, '-j', $journal, '-d', ($deadline + 0.5) * 1000, '-x', $o{prefix}
         or die "$binary: $!";
     return sub {
+        kill TERM => $pid if $o{until_asked};
         my $line = do { local $/; <$out> };
         close $out;
         return { map { split /=/ } split ' ', $line // '' };

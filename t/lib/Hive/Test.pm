@@ -271,6 +271,7 @@ sub end {
     my ($self) = @_;
     return if $self->{ended}++;
     my @wrong;
+    $self->psql_end($self->{psql}) if $self->{psql};
     for my $each ([nginx => 'QUIT', 15], [worker => 'TERM', 20], [postgres => 'INT', 20]) {
         my ($name, $signal, $seconds) = @$each;
         my $process = $self->{processes}{$name} or next;
@@ -513,22 +514,68 @@ sub wait_for {
 # ---- Postgres ----
 
 # Runs SQL as the cluster's superuser and returns the rows, columns parted by
-# '|'. Dies on an error.
+# '|'. Dies on an error. Many tests poll with it, and a psql takes longer to
+# start than to answer: one stays, and each call gets its session as new. To
+# somebody else, or elsewhere, each goes with a psql of its own.
 sub psql {
     my ($self, $sql, %o) = @_;
-    my $user = $o{user} // 'postgres';
-    my $database = $o{database} // 'hive';
+    my $stays = !%o;
+    my $psql = $stays ? $self->psql_ready : psql_start($self, %o);
+    my $answered = psql_ask($psql, "set client_min_messages = warning;\n$sql\n;");
+    my $text = $psql->{text};
+    $self->psql_end($psql) unless $stays && $answered;
+    croak "psql: $text" unless $answered;
+    chomp $text;
+    return $text;
+}
+
+sub psql_start {
+    my ($self, %o) = @_;
     require IPC::Open3;
     delete local @ENV{ grep { /^PG/ } keys %ENV };
     my $pid = IPC::Open3::open3(my $in, my $out, undef, "$Hive::Test::Cluster::bin/psql", '-XqAt', '-v',
-        'ON_ERROR_STOP=1', '-h', $self->pg_host, '-U', $user, '-d', $database);
-    print $in "set client_min_messages = warning;\n$sql\n";
-    close $in;
-    my $text = do { local $/; <$out> } // '';
-    waitpid $pid, 0;
-    croak "psql: $text" if $?;
-    chomp $text;
-    return $text;
+        'ON_ERROR_STOP=1', '-h', $self->pg_host, '-U', $o{user} // 'postgres', '-d', $o{database} // 'hive');
+    $in->autoflush(1);
+    return { pid => $pid, in => $in, out => $out, owner => $$ };
+}
+
+# Has it run that, and puts what it said into {text}; false when it has ended
+# instead, as it does of the first error.
+sub psql_ask {
+    my ($psql, $sql) = @_;
+    my $mark = '--answered-' . ++$serial . '--';
+    local $SIG{PIPE} = 'IGNORE';
+    print { $psql->{in} } "$sql\n\\echo $mark\n";
+    $psql->{text} = '';
+    while (sysread $psql->{out}, $psql->{text}, 65536, length $psql->{text}) {
+        return 1 if $psql->{text} =~ s/(?:\A|(?<=\n))\Q$mark\E\n\z//;
+    }
+    return 0;
+}
+
+# The one that stays, with a session as new; another when it has lost the
+# server meanwhile, or belongs to the process that this one was forked from.
+sub psql_ready {
+    my ($self) = @_;
+    my $psql = $self->{psql};
+    if ($psql && $psql->{owner} == $$) {
+        return $psql if psql_ask($psql, 'discard all;');
+        $self->psql_end($psql);
+    }
+    return $self->{psql} = psql_start($self);
+}
+
+sub psql_end {
+    my ($self, $psql) = @_;
+    delete $self->{psql} if $psql == ($self->{psql} // 0);
+    return if $psql->{owner} != $$;
+    local $SIG{PIPE} = 'IGNORE';
+    local $?;
+    print { $psql->{in} } "\\q\n";
+    close $psql->{in};
+    close $psql->{out};
+    waitpid $psql->{pid}, 0;
+    return;
 }
 
 # The text of a named statement of sql/queries/.
