@@ -403,6 +403,17 @@ select pg_temp.expect_domain(:'cell', 'task_word', 'character varying(200)',
 select 1 / count(*) from pg_trigger
 where tgrelid = format('%I.tasks', :'cell')::regclass
   and tgname = 'tasks_transition' and tgenabled = 'O';
+-- small samples, and none of the words
+select 1 / (not exists (
+    select from pg_attribute
+    where attrelid = c.oid and attnum > 0 and attstattarget <> 10)
+    and exists (
+    select from pg_attribute a join pg_index i on i.indexrelid = a.attrelid
+    where i.indrelid = c.oid and i.indexprs is not null
+      and a.attstattarget = 0))::integer
+from unnest(array['tasks', 'task_history', 'task_history_default']) t (name)
+join pg_class c on c.oid = format('%I.%I', :'cell', t.name)::regclass;
+
 select has_function_privilege('hive', format('%I.%s', :'cell', f), 'execute')
 from unnest(array['task_lane(boolean, uuid, text)', 'task_state(text, uuid)',
     'task_events(uuid)']) f;
