@@ -16,6 +16,7 @@ drop table :"cell".task_history;
 drop table :"cell".tasks;
 drop function :"cell".task_sample_little(regclass);
 drop function :"cell".task_transition_refused();
+drop function :"cell".task_flow(uuid, text);
 drop function :"cell".task_state(text, uuid);
 drop function :"cell".task_lane(boolean, uuid, text);
 drop domain :"cell".task_outcome;
