@@ -70,6 +70,7 @@ begin
                 || 'autovacuum_analyze_scale_factor = 0.1, '
                 || 'autovacuum_analyze_threshold = 20000, '
                 || 'autovacuum_vacuum_cost_delay = 0)', partition);
+            perform task_sample_little(partition::regclass);
             -- nobody adds to it between the move and the attaching
             lock table task_history_default in access exclusive mode;
             execute format('with moved as (delete from task_history_default '

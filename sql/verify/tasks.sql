@@ -55,6 +55,7 @@ select pg_temp.expect(format('%I.tasks', :'cell'), replace($$
     constraint tasks_pkey PRIMARY KEY (id)
     index unique tasks_pkey btree (id)
     index tasks_owner btree (owner_id, state, id)
+    index tasks_kind btree (CELL.task_flow(owner_id, (kind)::text), id)
     index tasks_lease btree (lease_until) WHERE (lease_until IS NOT NULL)
     index tasks_due btree (run_at) WHERE ((state)::text = 'scheduled'::text)
     index tasks_deadline btree (deadline_at) WHERE (deadline_at IS NOT NULL)
@@ -159,6 +160,7 @@ select pg_temp.expect(format('%I.task_history', :'cell'), replace($$
     index CREATE INDEX task_history_search ON ONLY CELL.task_history USING gin (to_tsvector('simple'::regconfig, (((title)::text || ' '::text) || (description)::text))) WHERE (((title)::text <> ''::text) OR ((description)::text <> ''::text))
     index unique CREATE UNIQUE INDEX task_history_pkey ON ONLY CELL.task_history USING btree (id)
     index CREATE INDEX task_history_owner ON ONLY CELL.task_history USING btree (owner_id, state, id)
+    index CREATE INDEX task_history_kind ON ONLY CELL.task_history USING btree (CELL.task_flow(owner_id, (kind)::text), id)
     index CREATE INDEX task_history_run ON ONLY CELL.task_history USING btree (run_id, id) WHERE (run_id IS NOT NULL)
     index CREATE INDEX task_history_parent ON ONLY CELL.task_history USING btree (parent_id, id) WHERE (parent_id IS NOT NULL)
     index CREATE INDEX task_history_project ON ONLY CELL.task_history USING btree (project_id, id) WHERE (project_id IS NOT NULL)
@@ -403,8 +405,20 @@ select pg_temp.expect_domain(:'cell', 'task_word', 'character varying(200)',
 select 1 / count(*) from pg_trigger
 where tgrelid = format('%I.tasks', :'cell')::regclass
   and tgname = 'tasks_transition' and tgenabled = 'O';
+-- small samples, and none of words
+select 1 / (not exists (
+    select from pg_attribute
+    where attrelid = c.oid and attnum > 0 and attstattarget <> 10)
+    and exists (
+    select from pg_attribute a join pg_index i on i.indexrelid = a.attrelid
+    where i.indrelid = c.oid and i.indexprs is not null
+      and a.atttypid = 'text'::regtype
+      and a.attstattarget = 0))::integer
+from unnest(array['tasks', 'task_history', 'task_history_default']) t (name)
+join pg_class c on c.oid = format('%I.%I', :'cell', t.name)::regclass;
+
 select has_function_privilege('hive', format('%I.%s', :'cell', f), 'execute')
-from unnest(array['task_lane(boolean, uuid, text)', 'task_state(text, uuid)',
+from unnest(array['task_lane(boolean, uuid, text)', 'task_state(text, uuid)', 'task_flow(uuid, text)',
     'task_events(uuid)']) f;
 
 rollback;

@@ -15,7 +15,7 @@
 #include <stdio.h>
 
 static const resource_t *const resources[] = { &project_resource,
-    &workflow_resource, &run_resource, &schedule_resource };
+    &workflow_resource, &run_resource, &schedule_resource, &task_resource };
 
 static void
 fault(void *arg, const char *field, const char *code, const char *message)

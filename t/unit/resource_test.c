@@ -651,6 +651,7 @@ static const column_t job_columns[] = {
     { "state", COLUMN_ENUM, .flags = FILTERABLE, .values = all_states },
     { "group_id", COLUMN_UUID, .flags = FILTERABLE | GATHERED },
     { "title", COLUMN_TEXT, .flags = SEARCHED },
+    { "what", COLUMN_TEXT, .flags = FILTERABLE, .key = "job_key" },
     { "tags", COLUMN_TEXTS, .flags = FILTERABLE, .guard = "@.tags <> '{}'" },
     { "how", COLUMN_TEXT, .flags = 0, .shown = "upper(@.how)" },
     { "created_at", COLUMN_TIME, .flags = FILTERABLE | SORTABLE | OF_ID },
@@ -693,16 +694,22 @@ gathered(const list_t *list, gather_t how, size_t *count, value_t *values)
 
 #define ARM(lead, table, where, order) \
     "(select t." lead " as _lead, t.id, t.state::text, t.group_id, t.title," \
-    " t.tags, upper(t.how) as how, t.created_at from " table " t where " \
+    " t.what, t.tags, upper(t.how) as how, t.created_at from " table \
+    " t where " \
     where " order by t." lead order ", t.id" order " limit 300)"
+#define KEYED(table) \
+    "(select t.owner_id as _lead, t.id, t.state::text, t.group_id, t.title," \
+    " t.what, t.tags, upper(t.how) as how, t.created_at from " table \
+    " t where job_key(t.owner_id, t.what) = job_key($1::uuid, $2::text)" \
+    " and t.id < $3::uuid order by t.id desc limit 300)"
 #define OWNER "t.owner_id = any(array[$1::uuid])"
 #define WINDOW(arms, order, last, filters) \
     "with w as materialized (select * from (" arms ") t order by t._lead" \
     order ", t.id" order " limit 300) select c.walked as _walked, c.last as" \
     " _last, t.* from (select count(*) as walked, (select t.id from w t order" \
     " by t.id" last " limit 1) as last from w) c left join lateral (select" \
-    " t.id, t.state, t.group_id, t.title, t.tags, t.how, t.created_at from w" \
-    " t where true" filters " limit "
+    " t.id, t.state, t.group_id, t.title, t.what, t.tags, t.how," \
+    " t.created_at from w t where true" filters " limit "
 
 static void
 assert_gathered(const char *query, list_start_t start, gather_t how,
@@ -752,10 +759,30 @@ windows_are_of_one_group_where_one_is_asked_for(void **state)
 }
 
 static void
+windows_are_of_one_key_where_one_is_asked_for(void **state)
+{
+    list_t list = read_jobs("what=a");
+
+    (void) state;
+    assert_true(!list_is_filtered(&list) && !list_is_indexed(&list));
+    assert_gathered("what=a&state=new,done", LIST_AFTER, GATHER_WINDOW,
+        "with w as materialized (select * from ("
+        KEYED("jobs") " union all " KEYED("old_jobs")
+        ") t order by t.id desc limit 300) select c.walked as _walked,"
+        " c.last as _last, t.* from (select count(*) as walked, (select t.id"
+        " from w t order by t.id limit 1) as last from w) c left join lateral"
+        " (select t.id, t.state, t.group_id, t.title, t.what, t.tags, t.how,"
+        " t.created_at from w t where t._lead = $1::uuid and t.state ="
+        " any($4::text[]) and t.what = $5::text order by t.id desc limit"
+        " $6::bigint) t on true order by t.id desc", 6);
+}
+
+static void
 what_an_index_serves_is_looked_up_whole(void **state)
 {
     static const char *const columns = "select t.id as _lead, t.id,"
-        " t.state::text, t.group_id, t.title, t.tags, upper(t.how) as how,"
+        " t.state::text, t.group_id, t.title, t.what, t.tags,"
+        " upper(t.how) as how,"
         " t.created_at from ";
     static const char *const where = " t where (t.owner_id = $1::uuid)"
         " and t.id < $2::uuid and t.tags <> '{}' and t.tags @> $3::text[]"
@@ -769,7 +796,7 @@ what_an_index_serves_is_looked_up_whole(void **state)
     assert_gathered("tags=a&q=b", LIST_AFTER, GATHER_WHOLE,
         arena_printf(arena, "with w as materialized (%sjobs%s union all"
             " %sold_jobs%s) select t.id, t.state, t.group_id, t.title,"
-            " t.tags, t.how, t.created_at from w t order by t.id desc limit"
+            " t.what, t.tags, t.how, t.created_at from w t order by t.id desc limit"
             " $5::bigint", columns, where, columns, where), 5);
     list = read_jobs("state=new&created_after=2024-01-01T00:00:00Z");
     assert_true(!list_is_filtered(&list) && !list_is_indexed(&list));
@@ -945,6 +972,7 @@ main(void)
         IN_ARENA(nulls_sort_after_every_value),
         IN_ARENA(windows_are_merged_of_states),
         IN_ARENA(windows_are_of_one_group_where_one_is_asked_for),
+        IN_ARENA(windows_are_of_one_key_where_one_is_asked_for),
         IN_ARENA(what_an_index_serves_is_looked_up_whole),
         IN_ARENA(the_time_of_an_id_is_compared_as_an_id),
         IN_ARENA(counts_of_parts_are_added),

@@ -70,6 +70,9 @@ subtest 'days ahead' => sub {
     is sql("select count(*) from pg_inherits i join pg_index x on x.indexrelid = i.inhrelid where x.indrelid = '$name'::regclass"),
         sql("select count(*) from pg_index where indrelid = 'task_history'::regclass"), 'as parts of those';
     like sql("select reloptions from pg_class where relname = '$name'"), qr/autovacuum_vacuum_insert_threshold/, 'and settings of autovacuum';
+    is sql("select distinct attstattarget from pg_attribute where attrelid = '$name'::regclass and attnum > 0"), 10, 'which looks at little of it';
+    is sql("select a.attstattarget from pg_attribute a join pg_index i on i.indexrelid = a.attrelid where i.indrelid = '$name'::regclass and i.indexprs is not null and a.atttypid = 'text'::regtype"), 0,
+        'and at no words';
     my $res = $hive->post('/api/v1/tasks', $ada, { kind => 'noop' });
     my $id = $res->json->{id};
     ok $hive->wait_for(10, sub { sql("select tableoid::regclass from task_history where id = '$id'") eq $name }), 'what finishes today is in the partition of today';

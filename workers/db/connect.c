@@ -13,12 +13,13 @@
 
 /* Every statement has an index for what it looks up, and is to use it however
  * small the planner takes a table to be: a plan made while the queue was empty
- * is also the one for a hundred thousand tasks. Plans of writes are made once a
- * connection, since they do not depend on what they are given; those of lists
- * may. */
+ * is also the one for a hundred thousand tasks. Plans are made once a connection:
+ * none is to depend on what it is given, and to plan a list over a month of days
+ * takes longer than to read it. */
 #define PLANS " -c jit=off -c enable_seqscan=off -c enable_hashjoin=off" \
               " -c enable_mergejoin=off" \
-              " -c max_parallel_workers_per_gather=0"
+              " -c max_parallel_workers_per_gather=0" \
+              " -c plan_cache_mode=force_generic_plan"
 
 /* The options of the start-up packet: ours behind those of the conninfo, so
  * that they stand. No round trip, nothing that a session could lose. */
@@ -34,8 +35,7 @@ session_options(const group_t *group, const char *given, char *out,
              db.config.statement_timeout_ms, db.config.lock_timeout_ms,
              IDLE_IN_TRANSACTION_MS,
              group == &db.groups[GROUP_READ]
-             ? " -c default_transaction_read_only=on"
-             : " -c plan_cache_mode=force_generic_plan");
+             ? " -c default_transaction_read_only=on" : "");
 }
 
 PGconn *

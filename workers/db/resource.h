@@ -64,6 +64,10 @@ typedef struct {
     const char *guard;          /* goes with every filter by it, so that a
                                    partial index serves: SQL as above */
     int64_t element_max;        /* TEXTS: characters of one; 0: 200 */
+    const char *key;            /* TEXT of a gathered list: a SQL function of
+                                   the owner and the column's value; an index
+                                   of what it returns and the id serves a
+                                   filter by it */
 } column_t;
 
 /* One of the tables of a resource that has several, and the values of the
@@ -85,9 +89,9 @@ typedef struct {
  * With `gathered`, lists are put together of the rows of each value of that
  * column, each in the order of an index of (owner, that column, id), so that
  * the newest of all states are found, or those of some, without an index for
- * either: resource_gather.c. A filter by one value of a GATHERED column, which
- * has an index with id of its own, comes before that. Such a list is of what
- * the caller owns, and sorted by what is OF_ID. */
+ * either: resource_gather.c. A filter by one value of a GATHERED column, or one
+ * that has a key, which have an index with id of their own, comes before that.
+ * Such a list is of what the caller owns, and sorted by what is OF_ID. */
 typedef struct {
     const char *name;           /* "project": channel and codes */
     const char *table;          /* "projects"; the first of the parts */

@@ -21,10 +21,10 @@
  * of few owners, and is not for the small ones among them. Windows are
  * constants: what is planned for them is planned once.
  *
- * Filters are applied to the window. Where it has too few matches, there are
- * few in all, and then all of them are looked up and sorted: at once when a
- * filter has an index of its own (words, labels), after a second, larger window
- * when every row must be looked at. */
+ * Filters are applied to the window. Where it has too few matches the next is
+ * as wide as their share of it asks for; where they are few in all, all of them
+ * are looked up and sorted: at once when a filter has an index of its own
+ * (words, labels), after a larger window when every row must be looked at. */
 
 #include "resource_compose.h"
 
@@ -47,6 +47,8 @@ find_filter(const list_t *list, const char *name)
 static const filter_t *
 leading_filter(const list_t *list)
 {
+    const filter_t *keyed = NULL;
+
     for (size_t i = 0; i < list->nfilters; i++) {
         const filter_t *filter = &list->filters[i];
 
@@ -55,8 +57,11 @@ leading_filter(const list_t *list)
         {
             return filter;
         }
+        if (filter->column->key != NULL) {
+            keyed = filter;
+        }
     }
-    return NULL;
+    return keyed;
 }
 
 static int
@@ -189,6 +194,18 @@ compose_page(composing_t *composing)
     buf_printf(composing->text, " limit $%zu::bigint", composing->limit);
 }
 
+/* The rows that have the key of the caller and that value, and no condition
+ * that they imply: a planner that thinks there are few of them sorts them. */
+static void
+compose_key(composing_t *composing, const filter_t *filter, size_t value)
+{
+    const char *key = filter->column->key;
+
+    buf_printf(composing->text, "%s(t.%s, t.%s) = %s($1::uuid, $%zu::text)",
+        key, composing->list->resource->owner_column, filter->column->name,
+        key, value);
+}
+
 /* Times of the id, and the place of the last row before. */
 static void
 compose_bounds(composing_t *composing)
@@ -215,7 +232,9 @@ compose_filters(composing_t *composing)
     composing->named = 1;
 
     for (size_t i = 0; i < list->nfilters; i++) {
-        if (!is_in_arms(list, &list->filters[i])) {
+        if (!is_in_arms(list, &list->filters[i])
+            || list->filters[i].column->key != NULL)
+        {
             compose_filter(composing, &list->filters[i]);
         }
     }
@@ -225,6 +244,7 @@ compose_filters(composing_t *composing)
 /* ---- a window ---- */
 
 typedef struct {
+    const filter_t *keyed;       /* the filter, when it is by a key */
     const char *lead;            /* column */
     size_t lead_value;           /* number of its parameter */
     unsigned window;
@@ -243,11 +263,15 @@ compose_arm(composing_t *composing, arms_t *arms, const char *table,
     buf_puts(composing->text, arms->count++ > 0 ? " union all (" : "(");
     composing->table = table;
     compose_columns(composing, arms->lead);
-    buf_printf(composing->text, "t.%s = any(array[$%zu::uuid])", arms->lead,
-        arms->lead_value);
-    if (arms->lead_value > 1) {
-        buf_printf(composing->text, " and (%s)",
-            composing->list->resource->viewer);
+    if (arms->keyed != NULL) {
+        compose_key(composing, arms->keyed, arms->lead_value);
+    } else {
+        buf_printf(composing->text, "t.%s = any(array[$%zu::uuid])",
+            arms->lead, arms->lead_value);
+        if (arms->lead_value > 1) {
+            buf_printf(composing->text, " and (%s)",
+                composing->list->resource->viewer);
+        }
     }
     if (value != NULL) {
         buf_printf(composing->text, " and t.%s = $%zu::text",
@@ -256,7 +280,7 @@ compose_arm(composing_t *composing, arms_t *arms, const char *table,
     composing->count = arms->bounds.count;
     compose_bounds(composing);
     composing->count = count;
-    compose_order(composing, arms->lead);
+    compose_order(composing, arms->keyed != NULL ? NULL : arms->lead);
     buf_printf(composing->text, " limit %u)", arms->window);
 }
 
@@ -325,7 +349,10 @@ compose_window(composing_t *composing, unsigned window)
     arms_t arms = { .lead = list->resource->owner_column, .lead_value = 1,
         .window = window };
 
-    if (lead != NULL) {
+    if (lead != NULL && lead->column->key != NULL) {
+        arms.keyed = lead;
+        arms.lead_value = add_value(composing, lead->value);
+    } else if (lead != NULL) {
         hive_uuid_t id = { { 0 } };
         slice_t text = lead->value.as.texts.items[0];
 
@@ -338,13 +365,14 @@ compose_window(composing_t *composing, unsigned window)
         "with w as materialized (select * from (");
     compose_arms(composing, &arms);
     buf_puts(composing->text, ") t");
-    compose_order(composing, "_lead");
+    compose_order(composing, arms.keyed != NULL ? NULL : "_lead");
     buf_printf(composing->text, " limit %u) select c.walked as _walked,"
         " c.last as _last, t.* from (select count(*) as walked, (select t.id"
         " from w t order by t.id%s limit 1) as last from w) c left join"
         " lateral (select ", window, list->descending ? "" : " desc");
     compose_shown(composing);
-    buf_puts(composing->text, " from w t where true");
+    buf_printf(composing->text, " from w t where %s",
+        arms.keyed != NULL ? "t._lead = $1::uuid" : "true");
     compose_filters(composing);
     compose_page(composing);
     buf_puts(composing->text, ") t on true");

@@ -6,7 +6,8 @@
 
 #define STREAM_PAGE  200
 #define WINDOW_FIRST 300
-#define WINDOW_NEXT  10000
+#define WINDOW_MORE  1000
+#define WINDOW_LAST  10000
 
 /* ---- which of the two ---- */
 
@@ -110,15 +111,32 @@ window_of(const list_t *list)
         : list->limit <= 21 ? 21 : list->limit <= 101 ? 101 : STREAM_PAGE;
 }
 
+/* The window in which the rows that are missing should be, twice over, if they
+ * are as frequent as in the `walked` that showed `found`; 0: all that match are
+ * to be looked up. */
+static unsigned
+next_window(const list_t *list, unsigned window, int64_t walked, int64_t found,
+    int64_t missing)
+{
+    if (found * WINDOW_MORE >= 2 * missing * walked) {
+        return WINDOW_MORE;
+    }
+    if (found * WINDOW_LAST >= 2 * missing * walked) {
+        return WINDOW_LAST;
+    }
+    return list_is_indexed(list) || window == WINDOW_LAST ? 0 : WINDOW_LAST;
+}
+
 /* Of what windows did not show enough there is little: a thousandth at most,
  * or an index leads to it. */
 static void
 gather_rows(request_t *rq, const list_t *list, rows_t *rows)
 {
     unsigned window = window_of(list);
+    int64_t walked = 0;
     list_t part = *list;
 
-    for (;;) {
+    do {
         const db_result_t *result = list_part(rq, &part, GATHER_WINDOW,
             window);
         db_row_t first = db_row_at(result, 0);
@@ -129,15 +147,13 @@ gather_rows(request_t *rq, const list_t *list, rows_t *rows)
         {
             return;
         }
+        walked += window;
         part.limit = list->limit - rows->count;
         part.start = LIST_AFTER;
         part.id = db_uuid(&first, "_last");
-        if (list_is_indexed(list) || window == WINDOW_NEXT) {
-            rows_add(rows, list_part(rq, &part, GATHER_WHOLE, 0));
-            return;
-        }
-        window = WINDOW_NEXT;
-    }
+        window = next_window(list, window, walked, rows->count, part.limit);
+    } while (window > 0);
+    rows_add(rows, list_part(rq, &part, GATHER_WHOLE, 0));
 }
 
 static rows_t

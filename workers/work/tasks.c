@@ -20,7 +20,7 @@ static const column_t task_columns[] = {
     { "run_id", COLUMN_UUID, .flags = FILTERABLE | GATHERED },
     { "step", COLUMN_TEXT, .flags = FILTERABLE },
     { "parent_id", COLUMN_UUID, .flags = FILTERABLE | GATHERED },
-    { "kind", COLUMN_TEXT, .flags = FILTERABLE },
+    { "kind", COLUMN_TEXT, .flags = FILTERABLE, .key = "task_flow" },
     { "title", COLUMN_TEXT, .flags = SEARCHED },
     { "description", COLUMN_TEXT, .flags = SEARCHED | DETAIL },
     { "input", COLUMN_JSON, .flags = DETAIL },
