@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -96,6 +97,8 @@ start_supervisor(void)
         supervisor_plan_t plan = { SLOTS, 1000, 1000 };
         supervisor_hooks_t hooks = { play_child, play_reload, NULL, pidfile };
 
+        /* A test that fails leaves it to itself. */
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         _exit(supervisor_run(&plan, &hooks));
     }
     return pid;
