@@ -23,6 +23,7 @@ sub sweep {
         . " update chores set due_at = '-infinity'");
     $hive->wait_for(15, sub { sql("select count(*) from chores where due_at > now()") == 2 }) or return 0;
     $hive->wait_for(15, sub { sql("select count(*) from task_workers where host = '$last'") == 0 }) or return 0;
+    $hive->wait_for(5, sub { (() = $hive->log('worker') =~ /retention deleted \d+ processes/g) >= $sweeps }) or return 0;
     # the days ahead may be somebody else's work
     return $hive->wait_for(15, sub {
         sql(q{select count(*) from pg_stat_activity where usename = 'hive' and (state <> 'idle' or state_change > now() - interval '300 ms')
