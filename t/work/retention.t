@@ -14,17 +14,16 @@ my $ada = $hive->register;
 
 sub sql { return $hive->psql("set search_path = cell0, hive;\n$_[0]") }
 
-# Has the next look at what is due happen now, and waits until it is over:
-# processes that died long ago go last in it, and one is put there for that.
+# Has the next look at what is due happen now, and waits until it is over: old
+# events go last but one in it, and one is put there, so that it says so.
 my $sweeps = 0;
 sub sweep {
-    my $last = 'sweep ' . ++$sweeps;
-    sql("insert into task_workers (id, host, pid, dead_at) values (gen_random_uuid(), '$last', 1, now() - interval '100 days');"
-        . " update chores set due_at = '-infinity'");
+    $sweeps++;
+    sql(qq{insert into events (channel, "offset", type, data, created_at) values ('sweep', $sweeps, 'sweep', '{}', now() - interval '100 days');
+        update chores set due_at = '-infinity'});
     $hive->wait_for(15, sub { sql("select count(*) from chores where due_at > now()") == 2 }) or return 0;
-    $hive->wait_for(15, sub { sql("select count(*) from task_workers where host = '$last'") == 0 }) or return 0;
-    $hive->wait_for(5, sub { (() = $hive->log('worker') =~ /retention deleted \d+ processes/g) >= $sweeps }) or return 0;
-    # the days ahead may be somebody else's work
+    $hive->wait_for(15, sub { (() = $hive->log('worker') =~ /retention deleted \d+ events/g) >= $sweeps }) or return 0;
+    # the days ahead may be somebody else's work, and old processes come last
     return $hive->wait_for(15, sub {
         sql(q{select count(*) from pg_stat_activity where usename = 'hive' and (state <> 'idle' or state_change > now() - interval '300 ms')
               and query ~ 'retention|task_history_|gone'}) == 0
@@ -119,7 +118,7 @@ insert into runs (id, owner_id, state, finished_at) values
 insert into events (channel, "offset", type, data, created_at)
 select 'task:$gone', n, 'task.old', '{}', now() - interval '31 days' from generate_series(1, 5000) n;
 insert into events (channel, "offset", type, data, created_at) values ('task:$late', 1, 'task.new', '{}', now() - interval '29 days');
-insert into task_workers (id, host, pid, dead_at) values (gen_random_uuid(), 'old', 1, now() - interval '31 days'), (gen_random_uuid(), 'new', 1, now() - interval '2 days');
+insert into task_workers (id, host, pid, dead_at) values (gen_random_uuid(), 'old', 1, now() - interval '31 days'), (gen_random_uuid(), 'new', 1, now() - interval '2 hours');
 SQL
     ok sweep(), 'swept';
     is partitions(), join(' ', @name{ 41, 33, 29 }, map { 'task_history_' . day($_) } 0 .. 3),
@@ -129,6 +128,7 @@ SQL
         { recent => 1, gone => 0, child => 0, late => 1, stray => 0, stray_late => 1, alive => 1, beside => 1 }, 'tasks with them';
     # what lies above a day that stays waits for it
     is sql("select string_agg(distinct type, ' ') from events where channel in ('task:$gone', 'task:$late')"), 'task.new', 'events of before';
+    $hive->wait_for(5, sub { sql("select count(*) from task_workers where host = 'old'") == 0 });
     is sql("select string_agg(host, ' ') from task_workers where host in ('old', 'new')"), 'new', 'processes that died before';
     is sql("select string_agg(state || '', ' ' order by state) from runs"), 'running succeeded', 'runs that ended before';
     is sql("select count(*) from task_attempts where task_id = '$stray'"), 0, 'attempts of what is gone';
@@ -149,7 +149,7 @@ subtest 'by one process, which others can read beside' => sub {
     ok sweep(), 'swept';
     is sql("select count(*) from events where channel = 'task:many'"), 0, 'more than a batch';
     my @lines = $deleted->();
-    is_deeply [@lines[$before .. $#lines]], ['9000 events', '1 processes'], 'by one of two processes';
+    is_deeply [@lines[$before .. $#lines]], ['9001 events'], 'by one of two processes';
 
     # a partition that somebody reads is left for later, and nobody waits
     my $name = old_partition(35);
