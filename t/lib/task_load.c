@@ -3,9 +3,10 @@
  *
  *     task_load -d CONNINFO -o OWNER [-k KIND] [-n TASKS] [-b BATCH] [-f]
  *
- * One client, one call after another. With -f it is one call: a fan-in, TASKS
- * tasks and one that waits for all of them. Prints a line of JSON: seconds,
- * and the id of the last task. */
+ * One client with one connection, which has one statement at a time; the next
+ * call is prepared meanwhile, by a second fiber, as requests would be. With -f
+ * it is one call: a fan-in, TASKS tasks and one that waits for all of them.
+ * Prints a line of JSON: seconds, and the id of the last task. */
 
 #include "workers/db/db.h"
 #include "workers/runtime/job.h"
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 
 #define WAIT_MS 10
+#define FIBERS  2
 
 static struct {
     const char *conninfo;
@@ -27,6 +29,8 @@ static struct {
 
     uv_loop_t loop;
     uint64_t began, ended;
+    size_t left;
+    unsigned fibers;
     hive_uuid_t last;
     int failed;
 } load = { .kind = { "noop", 4 }, .tasks = 50000, .batch = 5000 };
@@ -87,8 +91,7 @@ stopped(void *arg)
 static void
 run(request_t *rq, void *arg)
 {
-    call_t call = { .count = load.batch };
-    size_t left = load.tasks;
+    call_t call = { .count = load.fan_in ? load.left : load.batch };
     db_facts_t facts;
 
     (void) arg;
@@ -98,24 +101,26 @@ run(request_t *rq, void *arg)
     } while (!facts.reachable || !facts.version_ok);
 
     if (load.fan_in) {
-        call.count = load.tasks + 1;
         call.nedges = load.tasks;
         call.edges = calloc(call.nedges, sizeof(edge_t));
-        left = call.count;
     }
     call.tasks = calloc(call.count, sizeof(new_task_t));
 
-    load.began = uv_hrtime();
-    while (left > 0 && !load.failed) {
-        call.count = left < call.count ? left : call.count;
-        load.failed = step(rq, &call) != 0;
-        left -= call.count;
+    if (load.began == 0) {
+        load.began = uv_hrtime();
+    }
+    while (load.left > 0 && !load.failed) {
+        call.count = load.left < call.count ? load.left : call.count;
+        load.left -= call.count;
+        load.failed |= step(rq, &call) != 0;
     }
     load.ended = uv_hrtime();
 
     free(call.tasks);
     free(call.edges);
-    db_stop(stopped, NULL);
+    if (--load.fibers == 0) {
+        db_stop(stopped, NULL);
+    }
 }
 
 static int
@@ -173,11 +178,17 @@ main(int argc, char **argv)
     resource_init(0, (slice_t) { secret, sizeof(secret) - 1 });
     uv_loop_init(&load.loop);
     fibers = fiber_sched_new(&load.loop, 16, 4);
-    if (fibers == NULL || db_start(&load.loop, &config) != 0
-        || job_start(fibers, "load", run, NULL, NULL) != 0)
-    {
+    if (fibers == NULL || db_start(&load.loop, &config) != 0) {
         fprintf(stderr, "task_load: cannot start\n");
         return 1;
+    }
+    load.left = load.tasks + (load.fan_in ? 1 : 0);
+    for (int i = 0; i < (load.fan_in ? 1 : FIBERS); i++) {
+        if (job_start(fibers, "load", run, NULL, NULL) != 0) {
+            fprintf(stderr, "task_load: cannot start\n");
+            return 1;
+        }
+        load.fibers++;
     }
     uv_run(&load.loop, UV_RUN_DEFAULT);
 
