@@ -320,19 +320,13 @@ returning w.id, w.host, w.pid
 
 -- name: engine_forget
 -- Deletes claims of which nothing is under way, other than those that a worker
--- looks after itself, and the rows of workers that are long dead and left
--- nothing behind.
-with c as (
-    delete from task_claims c
-    where not exists (select from task_workers w
-                      where w.id = c.worker_id and w.dead_at is null)
-      and not exists (select from unnest(c.ids) i (id)
-                      join tasks t on t.id = i.id
-                      where t.worker_id = c.worker_id)
-)
-delete from task_workers w
-where w.dead_at < now() - interval '1 day'
-  and not exists (select from task_claims c where c.worker_id = w.id)
+-- looks after itself. Workers that died go with retention_workers.
+delete from task_claims c
+where not exists (select from task_workers w
+                  where w.id = c.worker_id and w.dead_at is null)
+  and not exists (select from unnest(c.ids) i (id)
+                  join tasks t on t.id = i.id
+                  where t.worker_id = c.worker_id)
 
 -- name: engine_orphans (read)
 -- Up to $1 running tasks whose worker is dead or whose lease has run out,

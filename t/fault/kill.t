@@ -22,7 +22,7 @@ fault_test({
     },
     allow => [qr/worker process \d+ exited on signal 9/],
 }, {
-    name => 'kill -9 a Postgres backend', recover => 5, inject => sub {
+    name => 'kill -9 a Postgres backend', lasts => 3, recover => 5, inject => sub {
         my ($hive) = @_;
         my @pids = $hive->psql(q{select pid from pg_stat_activity where usename = 'hive' order by random() limit 1}) =~ /(\d+)/;
         kill(KILL => $pids[0]) == 1 or die "nothing was killed\n";

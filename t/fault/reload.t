@@ -13,7 +13,7 @@ fault_test({
         $hive->reload_nginx;
     },
 }, {
-    name => 'HUP the workers', lossless => 1, inject => sub {
+    name => 'HUP the workers', lasts => 3, lossless => 1, inject => sub {
         my ($hive) = @_;
         $hive->reload_workers;
     },

@@ -9,12 +9,12 @@ use Test::More;
 use Hive::Fault;
 
 fault_test({
-    name => 'restart Postgres', recover => 5, inject => sub {
+    name => 'restart Postgres', lasts => 4, recover => 5, inject => sub {
         my ($hive) = @_;
         $hive->restart_postgres;
     },
 }, {
-    name => 'SIGSTOP a hive-worker for 10 s', inject => sub {
+    name => 'SIGSTOP a hive-worker for 10 s', lasts => 10, inject => sub {
         my ($hive, $round) = @_;
         my @pids = $hive->worker_pids;
         my $pid = $pids[$round % @pids];

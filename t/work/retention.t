@@ -118,7 +118,7 @@ insert into runs (id, owner_id, state, finished_at) values
 insert into events (channel, "offset", type, data, created_at)
 select 'task:$gone', n, 'task.old', '{}', now() - interval '31 days' from generate_series(1, 5000) n;
 insert into events (channel, "offset", type, data, created_at) values ('task:$late', 1, 'task.new', '{}', now() - interval '29 days');
-insert into task_workers (id, host, pid, dead_at) values (gen_random_uuid(), 'old', 1, now() - interval '31 days'), (gen_random_uuid(), 'new', 1, now() - interval '2 hours');
+insert into task_workers (id, host, pid, dead_at) values (gen_random_uuid(), 'old', 1, now() - interval '31 days'), (gen_random_uuid(), 'new', 1, now() - interval '2 days');
 SQL
     ok sweep(), 'swept';
     is partitions(), join(' ', @name{ 41, 33, 29 }, map { 'task_history_' . day($_) } 0 .. 3),

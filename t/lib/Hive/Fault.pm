@@ -23,10 +23,11 @@ our @EXPORT = qw(fault_test);
 my $deadline = 5;
 
 # A fault: inject => sub ($hive, $round): does it and returns once it is over;
-# recover => seconds until latency must be back (1); lossless => no request
+# lasts => seconds inject takes at most (what it does not take is watched
+# afterwards); recover => seconds until latency must be back (1); lossless => no request
 # may fail at all; allow => [patterns] the logs may hold.
 sub fault_test {
-    my @faults = map { { recover => 1, lossless => 0, %$_ } } @_;
+    my @faults = map { { lasts => 1, recover => 1, lossless => 0, %$_ } } @_;
     my $rounds = $ENV{HIVE_FAULT_ROUNDS} // 2;
     my $hive = Hive::Test->start(workers => 2, nginx_workers => 2, bench => 1,
         http => join("\n", map { "    hive_deadline $_ ${deadline}s;" } qw(read write auth)));
@@ -51,7 +52,8 @@ sub fault_test {
             my $struck = time;
             $o->{inject}->($hive, $round);
             my $over = time;
-            sleep $o->{recover} + $tail;
+            my $early = $o->{lasts} - ($over - $struck);
+            sleep $o->{recover} + $tail + ($early > 0 ? $early : 0);
             my $totals = $finish->();
             check_round($hive, $o, "$o->{name}, round $round", journal($path), $totals, $prefix, $began, $struck, $over, $path);
         }
