@@ -26,7 +26,7 @@ select pg_advisory_xact_lock(hashtextextended($1::uuid::text, 3))
 select t.id, task_state(t.state, t.worker_id) as state, t.rank,
        t.run_on_failure
 from tasks t
-where t.owner_id = $1::uuid and t.id = any($2::uuid[])
+where t.id = any($2::uuid[]) and (t.owner_id = $1::uuid) is true
 order by t.id
 for update
 
@@ -172,10 +172,10 @@ from (select d.parent_id from task_dependencies d
 cross join lateral (
     select t.kind, t.title, task_state(t.state, t.worker_id) as state
     from tasks t
-    where t.id = d.parent_id and t.owner_id = $1::uuid
+    where t.id = d.parent_id and (t.owner_id = $1::uuid) is true
     union all
     select h.kind, h.title, h.state from task_history h
-    where h.id = d.parent_id and h.owner_id = $1::uuid) p
+    where h.id = d.parent_id and (h.owner_id = $1::uuid) is true) p
 order by d.parent_id
 
 -- name: dependency_children (read)
@@ -187,8 +187,8 @@ from (select d.child_id from task_dependencies d
 cross join lateral (
     select t.kind, t.title, task_state(t.state, t.worker_id) as state
     from tasks t
-    where t.id = d.child_id and t.owner_id = $1::uuid
+    where t.id = d.child_id and (t.owner_id = $1::uuid) is true
     union all
     select h.kind, h.title, h.state from task_history h
-    where h.id = d.child_id and h.owner_id = $1::uuid) c
+    where h.id = d.child_id and (h.owner_id = $1::uuid) is true) c
 order by d.child_id

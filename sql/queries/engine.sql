@@ -71,7 +71,8 @@ with q as (
         version = t.version + 1, event_seq = t.event_seq + 1,
         started_seq = t.event_seq + 1
     where t.id = any (array(select id from q))
-      and t.state = 'ready' and t.worker_id is null and t.attempt < 32767
+      and (t.state = 'ready') is true and t.worker_id is null
+      and t.attempt < 32767
     returning t.id, t.owner_id, t.attempt, t.dependents, t.turn, t.run_id,
               t.run_at, t.deadline_at, t.timeout_ms, t.templated, t.input,
               t.event_seq, t.rank > 0 as freed,
@@ -111,7 +112,8 @@ with q as (
                and not t.templated as held
     from tasks t
     where t.id = any (array(select id from q))
-      and t.state = 'ready' and t.worker_id is null and t.attempt < 32767
+      and (t.state = 'ready') is true and t.worker_id is null
+      and t.attempt < 32767
     for update of t
 ), u as (
     update tasks t
@@ -324,9 +326,8 @@ returning w.id, w.host, w.pid
 delete from task_claims c
 where not exists (select from task_workers w
                   where w.id = c.worker_id and w.dead_at is null)
-  and not exists (select from unnest(c.ids) i (id)
-                  join tasks t on t.id = i.id
-                  where t.worker_id = c.worker_id)
+  and not exists (select from tasks t
+                  where t.id = any (c.ids) and t.worker_id = c.worker_id)
 
 -- name: engine_orphans (read)
 -- Up to $1 running tasks whose worker is dead or whose lease has run out,
@@ -430,8 +431,9 @@ with k as materialized (
         limit greatest(k.free, 0)) w
 ), l as materialized (
     select t.id from tasks t
-    where t.id = any (array(select g.id from g)) and t.state = 'ready'
-      and t.worker_id is null and not t.limit_slot
+    where t.id = any (array(select g.id from g))
+      and (t.state = 'ready') is true and t.worker_id is null
+      and not t.limit_slot
     order by t.id for update of t
 ), u as (
     update tasks t set limit_slot = true
@@ -465,6 +467,7 @@ select owner_id, limit_key from k limit $1::integer
 -- What worker $1 has run for longer than any claim of its can be under way.
 select t.id, t.attempt
 from task_claims c
-cross join lateral unnest(c.ids) i (id)
-join tasks t on t.id = i.id and t.worker_id = c.worker_id
-where c.worker_id = $1::uuid and t.started_at < now() - interval '1 minute'
+cross join lateral (select t.id, t.attempt from tasks t
+    where t.id = any (c.ids) and t.worker_id = c.worker_id
+      and t.started_at < now() - interval '1 minute' offset 0) t
+where c.worker_id = $1::uuid

@@ -6,7 +6,7 @@
 select t.id, t.owner_id, t.name, t.description, t.archived_at, t.version,
        t.created_at, t.updated_at
 from projects t
-where t.id = $2::uuid and t.owner_id = $1::uuid
+where t.id = $2::uuid and (t.owner_id = $1::uuid) is true
 
 -- name: project_archive
 -- Archives project $2, whose version is one of $3 when that is given. No row:
@@ -15,7 +15,7 @@ with changed as (
     update projects t
     set archived_at = now(), updated_at = now(), version = t.version + 1,
         event_seq = t.event_seq + 1
-    where t.id = $2::uuid and t.owner_id = $1::uuid
+    where t.id = $2::uuid and (t.owner_id = $1::uuid) is true
       and t.archived_at is null
       and ($3::text[] is null or t.version::text = any($3::text[]))
     returning t.id, t.owner_id, t.name, t.description, t.archived_at,
@@ -40,7 +40,7 @@ with changed as (
     update projects t
     set archived_at = null, updated_at = now(), version = t.version + 1,
         event_seq = t.event_seq + 1
-    where t.id = $2::uuid and t.owner_id = $1::uuid
+    where t.id = $2::uuid and (t.owner_id = $1::uuid) is true
       and t.archived_at is not null
       and ($3::text[] is null or t.version::text = any($3::text[]))
     returning t.id, t.owner_id, t.name, t.description, t.archived_at,
@@ -62,7 +62,7 @@ from changed c, event e
 -- The configuration of project $2. No row: absent or not theirs.
 select t.config, t.version
 from projects t
-where t.id = $2::uuid and t.owner_id = $1::uuid
+where t.id = $2::uuid and (t.owner_id = $1::uuid) is true
 
 -- name: project_config_put
 -- Replaces the configuration of project $2, whose version is one of $3 when
@@ -71,7 +71,7 @@ with changed as (
     update projects t
     set config = $4::jsonb, updated_at = now(), version = t.version + 1,
         event_seq = t.event_seq + 1
-    where t.id = $2::uuid and t.owner_id = $1::uuid
+    where t.id = $2::uuid and (t.owner_id = $1::uuid) is true
       and ($3::text[] is null or t.version::text = any($3::text[]))
     returning t.id, t.config, t.version, t.event_seq
 ), event as (

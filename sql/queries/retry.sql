@@ -8,13 +8,13 @@
 with recursive down (id) as (
     select h.id
     from unnest($2::uuid[]) k (id) join task_history h on h.id = k.id
-    where h.owner_id = $1::uuid and h.state <> 'succeeded'
+    where (h.owner_id = $1::uuid) is true and h.state <> 'succeeded'
     union
     select d.child_id
     from down
     join task_dependencies d on d.parent_id = down.id
-    join task_history h on h.id = d.child_id
-    where h.state = 'skipped'
+    where (select h.state = 'skipped'
+           from task_history h where h.id = d.child_id)
 )
 select id from down limit $3::bigint
 
@@ -22,8 +22,9 @@ select id from down limit $3::bigint
 -- Locks the runs of finished tasks $1.
 select r.id
 from runs r
-where r.id in (select h.run_id
-    from unnest($1::uuid[]) k (id) join task_history h on h.id = k.id)
+where r.id = any (array(
+    select (select h.run_id from task_history h where h.id = k.id)
+    from unnest($1::uuid[]) k (id)))
 order by r.id
 for update
 
@@ -125,10 +126,10 @@ with k as materialized (
     delete from task_ready q
     where q.ctid = any (array(
         select q.ctid
-        from waiting w join task_ready q
-            on q.lane = w.lane and q.turn = w.turn and q.id = w.id
-        where w.state = 'ready'
-        for update of q skip locked))
+        from waiting w cross join lateral (select q.ctid from task_ready q
+            where q.lane = w.lane and q.turn = w.turn and q.id = w.id
+            offset 0 for update skip locked) q
+        where w.state = 'ready'))
 ), served as (
     delete from task_dependencies d using k, tasks t
     where d.parent_id = k.id and t.id = d.child_id

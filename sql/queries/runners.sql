@@ -32,7 +32,8 @@ with q as (
         event_seq = t.event_seq + 1, started_seq = t.event_seq + 1
     from (select clock_timestamp() as now) c
     where t.id = any (array(select id from q))
-      and t.state = 'ready' and t.worker_id is null and t.attempt < 32767
+      and (t.state = 'ready') is true and t.worker_id is null
+      and t.attempt < 32767
       and (t.deadline_at is null or t.deadline_at > now())
     returning t.*, (select count(*) from q) as seen
 ), claim as (
@@ -70,7 +71,7 @@ set lease_until = case when t.cancel_requested then t.lease_until
         else least(now() + $4::integer * interval '1 ms',
             t.started_at + nullif(t.timeout_ms, 0) * interval '1 ms',
             t.deadline_at) end
-where t.id = $2::uuid and t.owner_id = $1::uuid
+where t.id = $2::uuid and (t.owner_id = $1::uuid) is true
   and t.worker_id = $3::uuid and t.lease_until is not null
   and least(t.started_at + nullif(t.timeout_ms, 0) * interval '1 ms',
             t.deadline_at, 'infinity') > now()
@@ -92,7 +93,7 @@ with l as materialized (
                  or (t.progress is null and t.progress_message is null
                      and t.counters is null) end as now_or_never
     from tasks t
-    where t.id = $2::uuid and t.owner_id = $1::uuid
+    where t.id = $2::uuid and (t.owner_id = $1::uuid) is true
       and t.worker_id = $3::uuid and t.lease_until is not null
     for update
 ), u as (
@@ -137,7 +138,7 @@ update task_history t
 set progress = coalesce($4::real, t.progress),
     progress_message = coalesce($5::text, t.progress_message),
     counters = coalesce($6::jsonb, t.counters), version = t.version + 1
-where t.id = $2::uuid and t.owner_id = $1::uuid and t.worker_id = $3::uuid
+where t.id = $2::uuid and (t.owner_id = $1::uuid) is true and t.worker_id = $3::uuid
   and coalesce($4, t.progress, 0) >= coalesce(t.progress, 0)
 
 -- name: runner_held (read)
@@ -146,7 +147,7 @@ select t.attempt, t.dependents, t.run_id, t.kind, t.cancel_requested,
        t.pause_requested, (extract(epoch from now() - t.started_at)
                            * 1000000)::bigint as ran
 from tasks t
-where t.id = $2::uuid and t.owner_id = $1::uuid
+where t.id = $2::uuid and (t.owner_id = $1::uuid) is true
   and t.worker_id = $3::uuid and t.lease_until is not null
 
 -- name: runner_outcome (read)
@@ -157,14 +158,14 @@ select t.id, task_state(t.state, t.worker_id) as state, t.attempt,
        (select a.outcome::text from task_attempts a
         where a.task_id = t.id and a.worker_id = $3::uuid) as _outcome
 from tasks t
-where t.id = $2::uuid and t.owner_id = $1::uuid
+where t.id = $2::uuid and (t.owner_id = $1::uuid) is true
 union all
 select t.id, t.state::text, t.attempt, t.max_attempts, t.run_at,
        t.finished_at, t.worker_id is not distinct from $3,
        (select a.outcome::text from task_attempts a
         where a.task_id = t.id and a.worker_id = $3)
 from task_history t
-where t.id = $2 and t.owner_id = $1
+where t.id = $2 and (t.owner_id = $1::uuid) is true
 
 -- name: runner_cancel_late
 -- Leases of tasks that were asked to cancel end within $1 ms.
@@ -182,8 +183,8 @@ from l where t.id = l.id
 -- Forgets those claims of leases $1 of which nothing is run any more.
 delete from task_claims c
 where c.worker_id = any ($1::uuid[])
-  and not exists (select from unnest(c.ids) i (id) join tasks t on t.id = i.id
-                  where t.worker_id = c.worker_id)
+  and not exists (select from tasks t
+                  where t.id = any (c.ids) and t.worker_id = c.worker_id)
 
 -- name: task_depths (read)
 -- How many unfinished tasks there are of each kind and state, and how long the

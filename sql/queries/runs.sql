@@ -19,11 +19,11 @@ select r.id, r.owner_id, r.project_id, r.workflow_id, r.workflow_version,
                    and h.dependents = 0 and h.state = 'succeeded'
                  limit 1000) h) end as output
 from runs r
-where r.id = $2::uuid and r.owner_id = $1::uuid
+where r.id = $2::uuid and (r.owner_id = $1::uuid) is true
 
 -- name: run_exists (read)
 -- A row when run $2 is the caller's.
-select r.id from runs r where r.id = $2::uuid and r.owner_id = $1::uuid
+select r.id from runs r where r.id = $2::uuid and (r.owner_id = $1::uuid) is true
 
 -- name: run_events (read)
 -- The events of run $1 behind offset $2, at most $3.
@@ -43,7 +43,7 @@ select r.id, r.name, r.workflow_id, r.input from runs r where r.id = $1::uuid
 select h.step, h.state, h.result, h.error
 from task_dependencies d
 join task_history h on h.id = d.parent_id
-where d.child_id = $1::uuid and h.step = any($2::text[])
+where d.child_id = $1::uuid and (h.step = any($2::text[])) is true
 
 -- name: run_results (read)
 -- Of the steps of run $1 that have ended, those that are named $2.
@@ -55,7 +55,7 @@ where h.run_id = $1::uuid and h.step = any($2::text[])
 -- Run $2 of caller $1, locked.
 select r.id, r.state, r.cancel_requested, r.version
 from runs r
-where r.id = $2::uuid and r.owner_id = $1::uuid
+where r.id = $2::uuid and (r.owner_id = $1::uuid) is true
 for update
 
 -- name: run_cancel
@@ -206,7 +206,7 @@ select t.id
 from tasks t
 where t.id in (select d.child_id from task_dependencies d
                where d.parent_id = $1::uuid)
-  and t.state in ('blocked', 'paused') and t.deps_left > 0
+  and (t.state in ('blocked', 'paused')) is true and t.deps_left > 0
 order by t.id
 for update
 

@@ -7,7 +7,7 @@ select t.id, t.owner_id, t.project_id, t.name, t.cron, t.time_zone,
        t.jitter_ms, t.catch_up, t.workflow_id, t.task, t.input, t.paused,
        t.next_at, t.fire_at, clock_timestamp() as now
 from schedules t
-where t.id = $2::uuid and t.owner_id = $1::uuid
+where t.id = $2::uuid and (t.owner_id = $1::uuid) is true
 for update
 
 -- name: schedule_due
@@ -33,7 +33,7 @@ where t.fire_at is not null
 -- What says when schedule $2 of caller $1 fires.
 select t.cron, t.time_zone, t.next_at, clock_timestamp() as now
 from schedules t
-where t.id = $2::uuid and t.owner_id = $1::uuid
+where t.id = $2::uuid and (t.owner_id = $1::uuid) is true
 
 -- name: schedule_fired
 -- Schedule $1, which is locked, has fired $2 times, the last time making $6
@@ -102,4 +102,4 @@ returning channel as _channel, "offset" as _offset, type as _event,
 -- name: schedule_workflow (read)
 -- A row when workflow $2 is theirs.
 select t.id from workflows t
-where t.id = $2::uuid and t.owner_id = $1::uuid
+where t.id = $2::uuid and (t.owner_id = $1::uuid) is true

@@ -92,10 +92,12 @@ with r as materialized (
         updated_at = now()
     from (select d.child_id as id, count(*)::integer as n,
                  row_number() over (order by d.child_id) as place
-          from gone g join task_dependencies d on d.parent_id = g.id
+          from gone g
+          cross join lateral (select d.child_id from task_dependencies d
+              where d.parent_id = g.id offset 0) d
           where g.dependents > 0
           group by d.child_id order by d.child_id) w
-    where t.id = w.id and t.state in ('blocked', 'paused')
+    where t.id = w.id and (t.state in ('blocked', 'paused')) is true
     returning t.id, t.owner_id, t.kind, t.state, t.deps_left, t.event_seq,
               t.limit_key, t.remote, t.turn
 ), queued as (
@@ -167,7 +169,8 @@ with recursive k as materialized (
     select * from unnest($1::uuid[], $2::text[]) k (id, state)
 ), r as materialized (
     select r.id, r.on_failure from runs r
-    where r.id in (select t.run_id from k join tasks t on t.id = k.id)
+    where r.id = any (array(
+        select (select t.run_id from tasks t where t.id = k.id) from k))
     order by r.id for update
 ), l as materialized (
     select t.id, t.run_id, k.state from k join tasks t on t.id = k.id
@@ -176,14 +179,16 @@ with recursive k as materialized (
 ), down (id) as (
     select d.child_id
     from l
-    join task_dependencies d on d.parent_id = l.id
+    cross join lateral (select d.child_id from task_dependencies d
+        where d.parent_id = l.id offset 0) d
     where l.state <> 'succeeded'
       and (select c.state in ('blocked', 'paused') and not c.run_on_failure
            from tasks c where c.id = d.child_id)
     union
     select d.child_id
     from down
-    join task_dependencies d on d.parent_id = down.id
+    cross join lateral (select d.child_id from task_dependencies d
+        where d.parent_id = down.id offset 0) d
     where (select c.state in ('blocked', 'paused') and not c.run_on_failure
            from tasks c where c.id = d.child_id)
 ), reach as (
@@ -197,10 +202,10 @@ with recursive k as materialized (
 ), reached as (
     select id from reach
     union
-    select d.child_id from reach join task_dependencies d
-        on d.parent_id = reach.id
-    union
-    select d.child_id from l join task_dependencies d on d.parent_id = l.id
+    select d.child_id
+    from (select id from reach union all select id from l) a
+    cross join lateral (select d.child_id from task_dependencies d
+        where d.parent_id = a.id offset 0) d
 ), locked as materialized (
     select t.id from tasks t
     where t.id = any (array(select id from reached
@@ -224,7 +229,8 @@ with recursive k as materialized (
         k (id, attempt, worker_id, state, result, error, cost, dependents)
 ), r as materialized (
     select r.id, r.on_failure from runs r
-    where r.id in (select t.run_id from k join tasks t on t.id = k.id)
+    where r.id = any (array(
+        select (select t.run_id from tasks t where t.id = k.id) from k))
     order by r.id for update
 ), l as materialized (
     select t.id, t.run_id, t.dependents, k.state, k.result, k.error, k.cost
@@ -236,14 +242,16 @@ with recursive k as materialized (
 ), down (id) as (
     select d.child_id
     from l
-    join task_dependencies d on d.parent_id = l.id
+    cross join lateral (select d.child_id from task_dependencies d
+        where d.parent_id = l.id offset 0) d
     where l.dependents > 0 and l.state <> 'succeeded'
       and (select c.state in ('blocked', 'paused') and not c.run_on_failure
            from tasks c where c.id = d.child_id)
     union
     select d.child_id
     from down
-    join task_dependencies d on d.parent_id = down.id
+    cross join lateral (select d.child_id from task_dependencies d
+        where d.parent_id = down.id offset 0) d
     where (select c.state in ('blocked', 'paused') and not c.run_on_failure
            from tasks c where c.id = d.child_id)
 ), doom as materialized (
@@ -293,11 +301,11 @@ with recursive k as materialized (
     delete from task_ready q
     where q.ctid = any (array(
         select q.ctid
-        from gone g join task_ready q
-            on q.lane = task_lane(g.remote, g.owner_id, g.kind)
-            and q.turn = g.turn and q.id = g.id
-        where g.state = 'ready' and g.worker_id is null
-        for update of q skip locked))
+        from gone g cross join lateral (select q.ctid from task_ready q
+            where q.lane = task_lane(g.remote, g.owner_id, g.kind)
+              and q.turn = g.turn and q.id = g.id
+            offset 0 for update skip locked) q
+        where g.state = 'ready' and g.worker_id is null))
 ), attempts as (
     insert into task_attempts (task_id, attempt, outcome, worker_id,
         started_at, error)
@@ -310,15 +318,17 @@ with recursive k as materialized (
 ), parents as materialized (
     select d.child_id as id, count(*)::integer as n
     from gone g
-    join task_dependencies d on d.parent_id = g.id
+    cross join lateral (select d.child_id from task_dependencies d
+        where d.parent_id = g.id offset 0) d
     where g.dependents > 0
     group by d.child_id
 ), waiting as materialized (
     select t.id, p.n
-    from parents p join tasks t on t.id = p.id
-    where t.id not in (select id from doomed)
-      and t.state in ('blocked', 'paused')
-    order by t.id for update of t
+    from (select * from parents order by id) p
+    cross join lateral (select t.id from tasks t
+        where t.id = p.id and t.id not in (select id from doomed)
+          and t.state in ('blocked', 'paused')
+        offset 0 for update) t
 ), freed as (
     update tasks t
     set deps_left = t.deps_left - w.n,

@@ -4,14 +4,14 @@
 -- name: task_projects (read)
 -- Those of projects $2 that are theirs, by id.
 select p.id from projects p
-where p.owner_id = $1::uuid and p.id = any($2::uuid[])
+where p.id = any($2::uuid[]) and (p.owner_id = $1::uuid) is true
 order by p.id
 
 -- name: tasks_lock
 -- Locks those of tasks $2 that are not finished.
 select t.id, task_state(t.state, t.worker_id) as state, t.rank
 from tasks t
-where t.owner_id = $1::uuid and t.id = any($2::uuid[])
+where t.id = any($2::uuid[]) and (t.owner_id = $1::uuid) is true
 order by t.id
 for update
 
@@ -20,11 +20,11 @@ for update
 -- its own partition.
 select h.id, h.state, h.rank
 from unnest($2::uuid[]) k (id) join task_history h on h.id = k.id
-where h.owner_id = $1::uuid
+where (h.owner_id = $1::uuid) is true
 
 -- name: task_kind (read)
 -- The kind of unfinished task $2.
-select t.kind from tasks t where t.id = $2::uuid and t.owner_id = $1::uuid
+select t.kind from tasks t where t.id = $2::uuid and (t.owner_id = $1::uuid) is true
 
 -- name: task_update
 -- Changes unfinished task $2, whose version is one of $3 when that is given,
@@ -37,7 +37,7 @@ with l as materialized (
            t.limit_slot, t.turn, t.version,
            $3::text[] is null or t.version::text = any($3::text[]) as fresh
     from tasks t
-    where t.id = $2::uuid and t.owner_id = $1::uuid
+    where t.id = $2::uuid and (t.owner_id = $1::uuid) is true
     for update
 ), n as (
     select l.*, $4::jsonb as p,
@@ -119,14 +119,14 @@ select t.id, task_state(t.state, t.worker_id) as state, t.kind, t.priority,
        t.attempt, t.dependents, t.run_id, t.version, exists (select from runs r
            where r.id = t.run_id and r.state = 'running') as run_open
 from tasks t
-where t.owner_id = $1::uuid and t.id = any($2::uuid[])
+where t.id = any($2::uuid[]) and (t.owner_id = $1::uuid) is true
 
 -- name: tasks_ask_stop
 -- Asks those of tasks $2 to stop that run.
 with l as materialized (
     select t.id, t.cancel_requested
     from tasks t
-    where t.owner_id = $1::uuid and t.id = any($2::uuid[])
+    where t.id = any($2::uuid[]) and (t.owner_id = $1::uuid) is true
       and t.worker_id is not null
     order by t.id
     for update
@@ -144,7 +144,7 @@ with l as materialized (
     select t.id, task_state(t.state, t.worker_id) as state, t.worker_id,
            t.limit_key, t.limit_slot, t.pause_requested
     from tasks t
-    where t.id = $2::uuid and t.owner_id = $1::uuid
+    where t.id = $2::uuid and (t.owner_id = $1::uuid) is true
     for update
 ), changed as (
     update tasks t
@@ -187,7 +187,7 @@ from l left join event e on true
 with l as materialized (
     select t.id, task_state(t.state, t.worker_id) as state
     from tasks t
-    where t.id = $2::uuid and t.owner_id = $1::uuid
+    where t.id = $2::uuid and (t.owner_id = $1::uuid) is true
     for update
 ), changed as (
     update tasks t
@@ -224,7 +224,7 @@ from l left join changed c on true left join event e on true
 with l as materialized (
     select t.id, task_state(t.state, t.worker_id) as state
     from tasks t
-    where t.id = $2::uuid and t.owner_id = $1::uuid
+    where t.id = $2::uuid and (t.owner_id = $1::uuid) is true
     for update
 ), changed as (
     update tasks t
@@ -259,9 +259,9 @@ from l left join changed c on true left join event e on true
 with gone as (
     delete from task_history h
     using unnest($2::uuid[]) k (id)
-    where h.id = k.id and h.owner_id = $1::uuid
+    where h.id = k.id and (h.owner_id = $1::uuid) is true
       and not exists (select from runs r
-          where r.id = h.run_id and r.state = 'running')
+          where r.id = h.run_id and (r.state = 'running') is true)
     returning h.id, h.event_seq, h.version
 ), attempt as (
     delete from task_attempts a using gone g where a.task_id = g.id
@@ -287,15 +287,15 @@ select null, channel, "offset", type, data, created_at from event
 -- How task $2 ended. No row: it has not, or is absent or not theirs.
 select h.state, h.result, h.error, h.version, h.finished_at
 from task_history h
-where h.id = $2::uuid and h.owner_id = $1::uuid
+where h.id = $2::uuid and (h.owner_id = $1::uuid) is true
 
 -- name: task_exists (read)
 -- A row when task $2 is theirs: `live` when it is not finished.
 select true as live from tasks t
-where t.id = $2::uuid and t.owner_id = $1::uuid
+where t.id = $2::uuid and (t.owner_id = $1::uuid) is true
 union all
 select false from task_history h
-where h.id = $2::uuid and h.owner_id = $1::uuid
+where h.id = $2::uuid and (h.owner_id = $1::uuid) is true
 
 -- name: task_attempts (read)
 -- Up to $4 attempts of task $2 after number $3, with the one that runs or that
@@ -304,18 +304,18 @@ select a.attempt, a.outcome, a.started_at, a.finished_at, a.error
 from task_attempts a
 where a.task_id = $2::uuid and a.attempt > $3::bigint
   and (exists (select from tasks t
-           where t.id = $2::uuid and t.owner_id = $1::uuid)
+           where t.id = $2::uuid and (t.owner_id = $1::uuid) is true)
        or exists (select from task_history h
-           where h.id = $2::uuid and h.owner_id = $1::uuid))
+           where h.id = $2::uuid and (h.owner_id = $1::uuid) is true))
 union all
 select t.attempt, 'running', t.started_at, null, null
 from tasks t
-where t.id = $2::uuid and t.owner_id = $1::uuid and t.worker_id is not null
+where t.id = $2::uuid and (t.owner_id = $1::uuid) is true and t.worker_id is not null
   and t.attempt > $3::bigint
 union all
 select h.attempt, 'succeeded', h.started_at, h.finished_at, null
 from task_history h
-where h.id = $2::uuid and h.owner_id = $1::uuid and h.state = 'succeeded'
+where h.id = $2::uuid and (h.owner_id = $1::uuid) is true and h.state = 'succeeded'
   and h.attempt > $3::bigint
 order by attempt
 limit $4::bigint
@@ -341,7 +341,7 @@ cross join lateral (select count(*) as n from (
     where t.owner_id = $1::uuid and s.state = 'ready'
     union all
     select from running_tasks t
-    where t.owner_id = $1::uuid and s.state = 'running'
+    where (t.owner_id = $1::uuid) is true and s.state = 'running'
     limit $2::bigint) t) c
 union all
 select s.state, c.n

@@ -1,5 +1,6 @@
-/* list_statements.c: prints every shape of list statement that the resource
- * engine composes for the resources of the API, one JSON object a line:
+/* list_statements.c: prints every shape of statement that the resource engine
+ * composes for the resources of the API, but for those that create, one JSON
+ * object a line:
  *
  *   {"resource":"project","name":"sort=-created_at archived=false after",
  *    "sql":"select ...","types":["uuid",...],"values":["...",...]}
@@ -7,7 +8,8 @@
  * The explain test prepares each and looks at its plan. Per sort, direction
  * and place (first page, behind a row): no filter, each filter alone, search
  * alone, and all at once. The values are samples of the right types; $1, the
- * caller, is null for the test to choose. */
+ * caller, is null for the test to choose. Then "row TABLE" for each table of
+ * one, and "delete". */
 
 #include "workers/db/resource_parts.h"
 #include "workers/work/work.h"
@@ -249,6 +251,39 @@ print_list(const resource_t *resource, arena_t *arena,
 }
 
 static void
+print_row(const resource_t *resource, const char *table, arena_t *arena)
+{
+    const value_t values[] = { value_uuid((hive_uuid_t) { { 0 } }),
+        value_uuid((hive_uuid_t) { { 0 } }) };
+    buf_t text;
+
+    buf_init(&text, arena, 1024);
+    row_compose(resource, table, &text);
+    print_statement(resource->name, arena_printf(arena, "row %s", table),
+        &text, values, 2);
+}
+
+/* What finds one row by its id; an update is guarded as a delete is. */
+static void
+print_rows(const resource_t *resource, arena_t *arena)
+{
+    slice_t version = SLICE("1");
+    const value_t values[] = { value_uuid((hive_uuid_t) { { 0 } }),
+        value_uuid((hive_uuid_t) { { 0 } }), value_texts(&version, 1) };
+    buf_t text;
+
+    print_row(resource, resource->table, arena);
+    for (size_t i = 0; i < resource->ntables; i++) {
+        print_row(resource, resource->parts[i].table, arena);
+    }
+    if (resource->ntables == 0) {
+        buf_init(&text, arena, 1024);
+        delete_compose(resource, &text);
+        print_statement(resource->name, "delete", &text, values, 3);
+    }
+}
+
+static void
 print_resource(const resource_t *resource, arena_t *arena)
 {
     query_arg_t *filters = arena_alloc(arena,
@@ -283,6 +318,7 @@ main(void)
 
     for (size_t i = 0; i < sizeof(resources) / sizeof(resources[0]); i++) {
         print_resource(resources[i], arena);
+        print_rows(resources[i], arena);
     }
     arena_free(arena);
     return 0;

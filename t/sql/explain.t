@@ -13,22 +13,76 @@ use Test::More;
 my $hive = Hive::Test->start(worker => 0, nginx => 0);
 my $owner = '00000000-0000-7000-9000-000000000001';
 
-# The statements of the engine, as the sessions of workers plan them: nothing is
+# How the sessions of workers plan.
+my %settings = Hive::Test::slurp("$Hive::Test::top/workers/db/connect.c") =~ /-c (jit|enable_\w+|max_parallel\w+|plan_cache_mode)=(\w+)/g;
+cmp_ok scalar keys %settings, '>=', 5, 'how workers plan';
+my $settings = join '', "set search_path = cell0, hive;\n", map { "set $_ = $settings{$_};\n" } sort keys %settings;
+
+my @statements = map { decode_json($_) } split /\n/, `'@{[Hive::Test->build]}/t/list_statements'`;
+ok scalar @statements > 10, scalar(@statements) . ' statements of the resource engine';
+
+# Of each index, its columns in order (of an expression, its first word).
+my %columns;
+for (split /\n/, $hive->psql(<<'SQL')) {
+select c.relname, string_agg(substring(regexp_replace(pg_get_indexdef(i.indexrelid, n, true), '^\(+', '') from '\w+'), ',' order by n)
+from pg_index i join pg_class c on c.oid = i.indexrelid
+join pg_am a on a.oid = c.relam and a.amname = 'btree', generate_series(1, i.indnkeyatts) n
+where c.relnamespace::regnamespace::text in ('pg_catalog', 'hive', 'cell0') group by c.relname
+SQL
+    my ($index, $columns) = /^\s*(\w+)\s*\|\s*(\S+)/ or next;
+    $columns{$index} = [split /,/, $columns];
+}
+cmp_ok scalar keys %columns, '>', 40, 'indexes and their columns';
+
+# The scans of a plan that know the first columns of an index and a later one,
+# but not what is between: all under the first is read for the later.
+sub gaps {
+    my ($plan) = @_;
+    my @gaps;
+    while ($plan =~ /Index (?:Only )?Scan (?:Backward )?using (\w+) on [^\n]*\n\s+Index Cond: ([^\n]*)/g) {
+        my ($index, $cond) = ($1, $2);
+        my @known = map { $cond =~ /(?<![\w.'])(?:\w+\.)?\Q$_\E\b(?= (?:=|<|>|IS)|[(),])/ ? 1 : 0 } @{ $columns{$index} // die "no index $index" };
+        push @gaps, "$index: $cond" if join('', @known) =~ /^1+0+1|^0/;
+    }
+    return @gaps;
+}
+
+sub plan_of {
+    my ($sql, $params) = @_;
+    return eval { $hive->psql("${settings}prepare s as $sql;\nexplain execute s" . ($params ? '(' . join(', ', ('null') x $params) . ')' : '')) } // "error: $@";
+}
+
+# What is found by its id is read by its id, whatever else must hold of it, also
+# when the plan was made before there were rows: on an owner's index all that is
+# theirs would be read for one.
+sub no_gaps {
+    my ($when) = @_;
+    for my $s (grep { $_->{name} =~ /^(?:row|delete)\b/ } @statements) {
+        my $plan = plan_of($s->{sql}, scalar @{ $s->{types} });
+        is_deeply [$plan =~ /^error/ ? $plan : gaps($plan)], [], "$s->{resource} $s->{name} has no gap, $when" or diag $plan;
+    }
+    for my $file (map { m{(\w+)\.sql$} } glob "$Hive::Test::top/sql/queries/*.sql") {
+        for my $name (Hive::Test::slurp("$Hive::Test::top/sql/queries/$file.sql") =~ /^-- name: (\w+)/mg) {
+            my $sql = $hive->statement($name);
+            my %params = map { $_ => 1 } $sql =~ /\$(\d+)/g;
+            my $plan = plan_of($sql, scalar keys %params);
+            is_deeply [$plan =~ /^error/ ? $plan : gaps($plan)], [], "$name has no gap, $when" or diag $plan;
+        }
+    }
+    return;
+}
+
+# The statements of the engine: nothing is
 # read from one end to the other. What counts all there is does, and says so.
 sub engine_plans {
     my ($when) = @_;
     my $whole = qr/Index (?:Only )?Scan using \w+(?:_pkey|_owner|_channel)\w* on (?:tasks|task_history\w*|task_ready|task_dependencies|task_attempts|events)\b[^\n]*\n(?!\s+Index Cond)/;
-    my %settings = Hive::Test::slurp("$Hive::Test::top/workers/db/connect.c") =~ /-c (jit|enable_\w+|max_parallel\w+)=(\w+)/g;
-    cmp_ok scalar keys %settings, '>=', 4, "how workers plan, $when";
-    my $settings = join '', map { "set $_ = $settings{$_};\n" } sort keys %settings;
     for my $file (qw(engine settle runners runs retry)) {
         my $text = Hive::Test::slurp("$Hive::Test::top/sql/queries/$file.sql");
         for my $name (grep { $_ ne 'task_depths' } $text =~ /^-- name: (\w+)/mg) {
             my $sql = $hive->statement($name);
             my %params = map { $_ => 1 } $sql =~ /\$(\d+)/g;
-            my $nulls = join ', ', map { 'null' } keys %params;
-            my $plan = eval { $hive->psql("set search_path = cell0, hive;\nset plan_cache_mode = force_generic_plan;\n${settings}prepare s as $sql;\n"
-                . 'explain execute s' . ($nulls ? "($nulls)" : '')) } // "error: $@";
+            my $plan = plan_of($sql, scalar keys %params);
             ok $plan !~ $whole && $plan !~ /^error/, "$name, $when" or diag "$sql\n$plan";
         }
     }
@@ -36,6 +90,25 @@ sub engine_plans {
 }
 # plans outlive the moment at which the tables were empty
 engine_plans('on empty tables');
+no_gaps('on empty tables');
+
+# as few rows as autovacuum counts, of eight people
+$hive->psql(<<'SQL');
+insert into hive.users (id, email, name)
+select gen_random_uuid(), 'few' || i || '@example.test', 'Few ' || i from generate_series(1, 8) i;
+insert into cell0.projects (id, owner_id, name) select gen_random_uuid(), id, name || n from hive.users, generate_series(1, 8) n;
+insert into cell0.workflows (id, owner_id, project_id, name, steps) select id, owner_id, id, name, '[]' from cell0.projects;
+insert into cell0.runs (id, owner_id, project_id, workflow_id, name) select id, owner_id, id, id, name from cell0.projects;
+insert into cell0.schedules (id, owner_id, project_id, name, cron, workflow_id, next_at, fire_at)
+select id, owner_id, id, name, '@daily', id, now(), now() from cell0.projects;
+insert into cell0.tasks (id, owner_id, turn, run_at, created_at, kind, state) select id, owner_id, 1, now(), now(), 'few', 'ready' from cell0.projects;
+insert into cell0.task_history (id, owner_id, turn, run_at, created_at, kind, state, finished_at) select id, owner_id, 1, now(), now(), 'few', 'succeeded', now() from cell0.projects;
+insert into cell0.task_dependencies (parent_id, child_id, parent_rank, child_rank) select id, lead(id) over (order by id), 1, 2 from cell0.projects order by 2 limit 63;
+analyze hive.users, cell0.projects, cell0.workflows, cell0.runs, cell0.schedules, cell0.tasks, cell0.task_history, cell0.task_dependencies;
+SQL
+engine_plans('on tables of a few rows');
+no_gaps('on tables of a few rows');
+$hive->psql('delete from cell0.task_dependencies; delete from cell0.tasks; delete from cell0.task_history; delete from cell0.projects; delete from hive.users;');
 
 # 400 people with 100 projects each, of whom the first is asked about
 $hive->psql(<<'SQL');
@@ -88,13 +161,11 @@ insert into cell0.task_ready (lane, turn, id) select kind, turn, id from cell0.t
 SQL
 $hive->psql("vacuum (analyze) cell0.$_") for qw(tasks task_history task_claims task_ready);
 
-my @statements = map { decode_json($_) } split /\n/, `'@{[Hive::Test->build]}/t/list_statements'`;
-ok scalar @statements > 10, scalar(@statements) . ' list statements';
 
 # as workers plan them: once, for any parameters
 my $planned = "set search_path = cell0, hive;\nset plan_cache_mode = force_generic_plan;\n"
     . join '', map { "set $_ = off;\n" } qw(enable_seqscan enable_hashjoin enable_mergejoin);
-for my $statement (@statements) {
+for my $statement (grep { $_->{name} !~ /^(?:row|delete)\b/ } @statements) {
     my @values = map { defined $_ ? $_ : $owner } @{ $statement->{values} };
     my $types = join ', ', @{ $statement->{types} };
     my $given = join ', ', map { literal($values[$_], $statement->{types}[$_]) } 0 .. $#values;
@@ -149,6 +220,7 @@ for my $file (qw(tasks enqueue dependencies retry)) {
 }
 
 engine_plans('on full tables');
+no_gaps('on full tables');
 
 $hive->stop;
 done_testing;

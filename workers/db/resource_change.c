@@ -43,7 +43,7 @@ static void
 compose_guard(const resource_t *resource, buf_t *text)
 {
     buf_printf(text,
-        " where t.id = $2::uuid and (%s)"
+        " where t.id = $2::uuid and (%s) is true"
         " and ($3::text[] is null or t.version::text = any($3::text[]))",
         resource->editor);
 }

@@ -127,6 +127,9 @@ void delete_compose(const resource_t *resource, buf_t *text);
 
 /* ---- shared (resource.c) ---- */
 
+/* One row of `table`: $1 caller, $2 id. */
+void row_compose(const resource_t *resource, const char *table, buf_t *text);
+
 /* "a.id, a.name, ..."; `listed` leaves DETAIL columns out. What is shown
  * instead of a column has its name. */
 void columns_compose(const resource_t *resource, const char *alias,
