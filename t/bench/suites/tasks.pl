@@ -11,6 +11,7 @@ use Bench;
 use QueueHive;
 use QueuePeers;
 use JSON::PP ();
+use List::Util qw(min);
 use Time::HiRes qw(time sleep);
 
 my $rounds = 5;
@@ -279,7 +280,7 @@ sub held_snapshot {
         my ($from) = @_;
         $it->load('-n', 400, '-b', 400);
         $db->do("update task_ready set turn = turn + $from");     # behind what was claimed
-        return claims_in_turn(1, 300, $from);
+        return least(4, sub { claims_in_turn(1, 75, $from) });
     };
     my $held = $claims->($last);
     $holder->do('rollback');
@@ -349,13 +350,22 @@ my %lists = (
     oldest => 'sort=created_at&limit=20',
 );
 
+# The two sizes are minutes apart, and hosts have slow moments: what a thing
+# takes is the least of some looks at it.
+sub least {
+    my ($looks, $code) = @_;
+    return min(map { sleep 0.4 if $_ > 1; $code->() } 1 .. $looks);
+}
+
 sub list_latencies {
     my %ms;
     for my $name (sort keys %lists) {
         my $file = Bench::write_requests(Bench::http_request('GET', "/api/v1/tasks?$lists{$name}", { Authorization => 'Bearer ' . $it->user->{token} }));
-        my $r = Bench::load(base => $hive->url(''), file => $file, connections => 1, seconds => 2, warm => 1);
-        die "GET /tasks?$lists{$name}: $r->{errors} errors, status $r->{error_status}" if $r->{errors};
-        $ms{$name} = $r->{p50};
+        $ms{$name} = least(3, sub {
+            my $r = Bench::load(base => $hive->url(''), file => $file, connections => 1, seconds => 1, warm => 1);
+            die "GET /tasks?$lists{$name}: $r->{errors} errors, status $r->{error_status}" if $r->{errors};
+            return $r->{p50};
+        });
     }
     return \%ms;
 }
@@ -379,7 +389,8 @@ SQL
         ($size, my ($history, $ready)) = @$step;
         Bench::progress("$history rows of history, $ready ready");
         fill($history, $ready);
-        $at{$size} = { %{ list_latencies() }, 'claim of 1' => claims_in_turn(1, 200, -9e9), 'claim of 100' => claims_in_turn(100, 7, -9e9) };
+        $at{$size} = { %{ list_latencies() }, 'claim of 1' => least(4, sub { claims_in_turn(1, 50, -9e9) }),
+            'claim of 100' => least(2, sub { claims_in_turn(100, 4, -9e9) }) };
     }
     my ($small, $large) = @at{qw(small large)};
     for my $name (sort keys %$small) {
