@@ -877,7 +877,7 @@ changes_compose_to_one_statement_with_their_event(void **state)
     assert_non_null(strstr(text.data, "update things t set"
         " name = $4::text, size = $5::bigint, version = t.version + 1,"
         " event_seq = t.event_seq + 1, updated_at = now()"
-        " where t.id = $2::uuid and (t.owner_id = $1::uuid) and"
+        " where t.id = $2::uuid and (t.owner_id = $1::uuid) is true and"
         " ($3::text[] is null or t.version::text = any($3::text[]))"));
     assert_non_null(strstr(text.data, "select 'thing:' || c.id::text,"
         " c.event_seq, 'thing.updated'"));
