@@ -208,6 +208,8 @@ return sub {
                 $theirs->{cpu}{server}, $theirs->{cpu}{postgres}, $theirs->{errors} ? " $theirs->{errors} errors" : ''));
         };
         $against->('project read / Fastify', $read, $peer{fastify}{project}, 2);
+        Bench::row('project read CPU, nginx and worker / Fastify', ($read->{cpu}{nginx} + $read->{cpu}{worker}) / $peer{fastify}{project}{cpu}{server},
+            'ratio', 0.47, 'max', 'the machine of the bars: 26 us, 55 us') if $read;
         $against->('project read / FastAPI with asyncpg', $read, $peer{fastapi}{project}, 3.5);
         $against->('list of 20 / Fastify', $list, $peer{fastify}{tasks}, 1.5);
         $against->('create / Fastify', $create, $peer{fastify}{create}, 1.3);
