@@ -72,8 +72,7 @@ sub no_gaps {
     return;
 }
 
-# The statements of the engine: nothing is
-# read from one end to the other. What counts all there is does, and says so.
+# The statements of the engine: nothing is read from one end to the other. What counts all there is does, and says so.
 sub engine_plans {
     my ($when) = @_;
     my $whole = qr/Index (?:Only )?Scan using \w+(?:_pkey|_owner|_channel)\w* on (?:tasks|task_history\w*|task_ready|task_dependencies|task_attempts|events)\b[^\n]*\n(?!\s+Index Cond)/;
@@ -161,15 +160,11 @@ insert into cell0.task_ready (lane, turn, id) select kind, turn, id from cell0.t
 SQL
 $hive->psql("vacuum (analyze) cell0.$_") for qw(tasks task_history task_claims task_ready);
 
-
-# as workers plan them: once, for any parameters
-my $planned = "set search_path = cell0, hive;\nset plan_cache_mode = force_generic_plan;\n"
-    . join '', map { "set $_ = off;\n" } qw(enable_seqscan enable_hashjoin enable_mergejoin);
 for my $statement (grep { $_->{name} !~ /^(?:row|delete)\b/ } @statements) {
     my @values = map { defined $_ ? $_ : $owner } @{ $statement->{values} };
     my $types = join ', ', @{ $statement->{types} };
     my $given = join ', ', map { literal($values[$_], $statement->{types}[$_]) } 0 .. $#values;
-    my $plan = eval { $hive->psql("${planned}prepare s($types) as $statement->{sql};\nexplain execute s($given)") } // "error: $@";
+    my $plan = eval { $hive->psql("${settings}prepare s($types) as $statement->{sql};\nexplain execute s($given)") } // "error: $@";
     # tables of a handful of rows may be read whole; those that grow may not
     ok $plan !~ /Seq Scan on (?:projects|events|users|workflows|runs|schedules|tasks|task_history\w*)\b/ && $plan !~ /^error/,
         "$statement->{resource}: $statement->{name}" or diag "$statement->{sql}\n$plan";
