@@ -18,8 +18,10 @@ fsync = on
 synchronous_commit = on
 full_page_writes = on
 wal_compression = lz4
-max_wal_size = 2GB
-checkpoint_timeout = 15min
+# After a crash all log since the last checkpoint is read again, 160 MB/s at
+# worst: with this it takes 3 s, not 13.
+max_wal_size = 512MB
+checkpoint_timeout = 5min
 jit = off
 timezone = 'UTC'
 log_timezone = 'UTC'
