@@ -30,6 +30,7 @@ sub fault_test {
     my @faults = map { { lasts => 1, recover => 1, lossless => 0, %$_ } } @_;
     my $rounds = $ENV{HIVE_FAULT_ROUNDS} // 2;
     my $hive = Hive::Test->start(workers => 2, nginx_workers => 2, bench => 1,
+        ini => { auth => { access_ttl => '12h' } },    # twenty rounds outlast a token
         http => join("\n", map { "    hive_deadline $_ ${deadline}s;" } qw(read write auth)));
     my $dir = File::Temp->newdir(CLEANUP => 1);
     my $accounts = accounts($hive, "$dir/accounts");
