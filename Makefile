@@ -36,7 +36,7 @@ WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
        -Wpointer-arith -Wvla -Werror
 HARDEN = -fstack-protector-strong -fstack-clash-protection
 
-PKGS = libzmq libuv jansson libjwt openssl libcurl inih libpq libargon2 libsystemd
+PKGS = libzmq libuv jansson libjwt openssl libcurl inih libpq libargon2 libsystemd zlib
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS)) -lpthread -lm
 
@@ -109,7 +109,7 @@ FUZZ_FLAGS = -std=gnu11 -O1 -g -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined
 $(BUILD)/fuzz/%: t/fuzz/%.c $(COMMON) $(wildcard common/*.h) workers/db/cursor.c
 	@mkdir -p $(@D)
 	$(FUZZ_CC) -I. -I$(BUILD) $(FUZZ_FLAGS) -o $@ $< $(COMMON) \
-	    $(if $(findstring cursor,$@),workers/db/cursor.c) -ljansson -lcrypto
+	    $(if $(findstring cursor,$@),workers/db/cursor.c) -ljansson -lcrypto -lz
 
 # The module is built by nginx's own configure. Where nginx's development
 # files are, and with which of its flags: Debian's nginx-dev by default.

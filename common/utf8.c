@@ -8,7 +8,6 @@
 
 #include "utf8.h"
 
-#include <stdint.h>
 #include <string.h>
 
 #define HIGH_BITS UINT64_C(0x8080808080808080)
@@ -40,67 +39,84 @@ in_range(unsigned char c, unsigned low, unsigned high)
     return c >= low && c <= high;
 }
 
-/* Length of the well-formed character beyond ASCII that begins at `s`, where
- * `left` bytes are; 0 when it is not one. */
-static size_t
-multibyte_length(const unsigned char *s, size_t left)
+/* One byte of a character beyond ASCII. */
+static int
+step(utf8_state_t *state, unsigned char c)
 {
-    unsigned char lead = s[0];
-    unsigned low = 0x80;
-    unsigned high = 0xbf;
-    size_t len;
+    if (state->need > 0) {
+        if (!in_range(c, state->low, state->high)) {
+            return 0;
+        }
+        state->need--;
+        state->low = 0x80;
+        state->high = 0xbf;
+        return 1;
+    }
 
-    if (in_range(lead, 0xc2, 0xdf)) {
-        len = 2;
-    } else if (in_range(lead, 0xe0, 0xef)) {
-        len = 3;
-        low = lead == 0xe0 ? 0xa0 : 0x80;
-        high = lead == 0xed ? 0x9f : 0xbf;
-    } else if (in_range(lead, 0xf0, 0xf4)) {
-        len = 4;
-        low = lead == 0xf0 ? 0x90 : 0x80;
-        high = lead == 0xf4 ? 0x8f : 0xbf;
+    state->low = 0x80;
+    state->high = 0xbf;
+    if (in_range(c, 0xc2, 0xdf)) {
+        state->need = 1;
+    } else if (in_range(c, 0xe0, 0xef)) {
+        state->need = 2;
+        state->low = c == 0xe0 ? 0xa0 : 0x80;
+        state->high = c == 0xed ? 0x9f : 0xbf;
+    } else if (in_range(c, 0xf0, 0xf4)) {
+        state->need = 3;
+        state->low = c == 0xf0 ? 0x90 : 0x80;
+        state->high = c == 0xf4 ? 0x8f : 0xbf;
     } else {
         return 0;
     }
 
-    if (left < len || !in_range(s[1], low, high)) {
-        return 0;
-    }
-    for (size_t i = 2; i < len; i++) {
-        if (!in_range(s[i], 0x80, 0xbf)) {
-            return 0;
-        }
-    }
+    return 1;
+}
 
-    return len;
+void
+utf8_begin(utf8_state_t *state)
+{
+    state->need = 0;
+    state->low = 0x80;
+    state->high = 0xbf;
 }
 
 int
-utf8_valid(const char *data, size_t len)
+utf8_feed(utf8_state_t *state, const char *data, size_t len)
 {
+    utf8_state_t now = *state;
     const char *p = data;
-    const char *end = data + len;
+    const char *end;
 
     if (len == 0) {
         return 1;
     }
 
-    for (;;) {
-        p = skip_ascii(p, end);
-        if (p == end) {
-            return 1;
+    end = data + len;
+    while (p < end) {
+        if (now.need == 0 && (signed char) *p >= 0) {
+            p = skip_ascii(p, end);
+        } else if (!step(&now, (unsigned char) *p++)) {
+            return 0;
         }
-
-        do {
-            size_t n = multibyte_length((const unsigned char *) p,
-                                        (size_t) (end - p));
-            if (n == 0) {
-                return 0;
-            }
-            p += n;
-        } while (p < end && (signed char) *p < 0);
     }
+
+    *state = now;
+    return 1;
+}
+
+int
+utf8_complete(const utf8_state_t *state)
+{
+    return state->need == 0;
+}
+
+int
+utf8_valid(const char *data, size_t len)
+{
+    utf8_state_t state;
+
+    utf8_begin(&state);
+    return utf8_feed(&state, data, len) && utf8_complete(&state);
 }
 
 /* Every byte but a continuation (10xxxxxx) begins a character. */
