@@ -22,6 +22,7 @@ typedef enum { LIMIT_READ, LIMIT_WRITE, LIMIT_AUTH, LIMIT_CLASSES } limit_t;
 #define OP_STREAM     0x02u
 #define OP_REPEATABLE 0x04u
 #define OP_SECRET     0x08u
+#define OP_INTERNAL   0x10u
 #define BODY_KB(n)    ((unsigned) (n) << 8)
 
 typedef struct {

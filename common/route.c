@@ -252,6 +252,9 @@ route_table_new(const operation_t *ops, size_t count)
     }
 
     for (size_t i = 0; i < count; i++) {
+        if (ops[i].flags & OP_INTERNAL) {
+            continue;
+        }
         if (table_add(table, &ops[i]) != 0) {
             route_table_free(table);
             return NULL;

@@ -32,7 +32,8 @@ typedef struct {
     char scratch[ROUTE_PATH_MAX];/* decoded text that params point into */
 } route_match_t;
 
-/* Returns owned a table over `count` operations (borrowed for its life),
+/* Returns owned a table over `count` operations (borrowed for its life; those
+ * that are internal have no path and are left out),
  * NULL when out of memory, when two of them claim the same method and path,
  * or when a path is not "/" followed by segments without gaps, at most
  * ROUTE_SEGMENTS_MAX of them and ROUTE_PARAMS_MAX parameters. */

@@ -129,7 +129,7 @@ ngx_http_hive_message(ngx_http_hive_peer_t *peer, void *data, size_t len)
 static void
 ngx_http_hive_record(ngx_http_hive_peer_t *peer, wire_record_t *record)
 {
-    ngx_http_hive_ctx_t  *ctx;
+    ngx_http_hive_call_t  *call;
 
     switch (record->type) {
 
@@ -151,11 +151,11 @@ ngx_http_hive_record(ngx_http_hive_peer_t *peer, wire_record_t *record)
         return;
     }
 
-    ctx = ngx_http_hive_in_flight(peer, record->id);
+    call = ngx_http_hive_in_flight(peer, record->id);
 
-    if (ctx == NULL) {
+    if (call == NULL) {
 
-        /* too late: its request has ended otherwise */
+        /* too late: it has ended otherwise */
 
         if (record->type == WIRE_REPLY || record->type == WIRE_HEAD) {
             peer->peers->conf->counters->orphans++;
@@ -164,19 +164,7 @@ ngx_http_hive_record(ngx_http_hive_peer_t *peer, wire_record_t *record)
         return;
     }
 
-    switch (record->type) {
-
-    case WIRE_CHUNK:
-        ngx_http_hive_chunk(ctx, record);
-        return;
-
-    case WIRE_END:
-        ngx_http_hive_stream_end(ctx, record);
-        return;
-
-    default: /* WIRE_REPLY, WIRE_HEAD */
-        ngx_http_hive_reply(ctx, record);
-    }
+    call->type->record(call, record);
 }
 
 
@@ -231,7 +219,7 @@ ngx_http_hive_beat(ngx_http_hive_peer_t *peer, wire_record_t *record)
 
     if (!peers->heard && !peer->stopped) {
         peers->heard = 1;
-        ngx_http_hive_dispatch_waiting(peers);
+        ngx_http_hive_call_waiting(peers);
     }
 }
 
@@ -470,7 +458,7 @@ ngx_http_hive_tick_handler(ngx_event_t *ev)
 void
 ngx_http_hive_startup_handler(ngx_event_t *ev)
 {
-    ngx_http_hive_dispatch_waiting(ev->data);
+    ngx_http_hive_call_waiting(ev->data);
 }
 
 

@@ -119,7 +119,7 @@ ngx_http_hive_peers_init(ngx_cycle_t *cycle, ngx_http_hive_main_conf_t *hmcf)
     }
 
     for (i = 0; i < peers->nslots; i++) {
-        peers->slots[i].ctx = NULL;
+        peers->slots[i].call = NULL;
         peers->slots[i].generation = (uint32_t) ngx_http_hive_random();
         peers->slots[i].next = i + 1;
     }

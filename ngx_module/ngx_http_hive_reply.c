@@ -62,7 +62,7 @@ ngx_http_hive_reply(ngx_http_hive_ctx_t *ctx, wire_record_t *record)
     {
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                       "worker %V sent a reply that cannot be read",
-                      &ctx->peer->name);
+                      &ctx->call.peer->name);
 
         ngx_http_hive_end(ctx, ctx->streaming ? NGX_ERROR
                                : ngx_http_hive_problem(r, ctx,
@@ -75,7 +75,7 @@ ngx_http_hive_reply(ngx_http_hive_ctx_t *ctx, wire_record_t *record)
 
         /* none of what follows may send a CANCEL for it */
 
-        ngx_http_hive_release(ctx);
+        ngx_http_hive_call_release(&ctx->call);
     }
 
     if (ngx_http_hive_reply_headers(r, &reply) != NGX_OK) {

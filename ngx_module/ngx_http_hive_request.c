@@ -30,8 +30,11 @@ static ngx_str_t  ngx_http_hive_forwarded[] = {
 
 
 ngx_int_t
-ngx_http_hive_put_request(ngx_http_hive_ctx_t *ctx, ngx_http_hive_peer_t *peer)
+ngx_http_hive_put_request(ngx_http_hive_call_t *call,
+    ngx_http_hive_peer_t *peer)
 {
+    ngx_http_hive_ctx_t *ctx = (ngx_http_hive_ctx_t *) call;
+
     int                  rc;
     size_t               len;
     uint8_t             *body;
@@ -46,12 +49,12 @@ ngx_http_hive_put_request(ngx_http_hive_ctx_t *ctx, ngx_http_hive_peer_t *peer)
     out = &peer->out;
     len = (size_t) ctx->body_len;
 
-    left = (ngx_msec_int_t) (ctx->deadline - ngx_current_msec);
+    left = (ngx_msec_int_t) (call->deadline - ngx_current_msec);
 
     rq.operation.data = ctx->op->name;
     rq.operation.len = ngx_strlen(ctx->op->name);
     rq.flags = (r->method == NGX_HTTP_HEAD ? WIRE_HEAD_ONLY : 0)
-               | (ctx->executed ? WIRE_RESENT : 0);
+               | (call->executed ? WIRE_RESENT : 0);
     rq.principal = ctx->principal;
     rq.user = ctx->user;
     rq.session = ctx->session;
@@ -73,7 +76,7 @@ ngx_http_hive_put_request(ngx_http_hive_ctx_t *ctx, ngx_http_hive_peer_t *peer)
     before = out->len;
     records = out->records;
 
-    rc = wire_put_request_body(out, ctx->id, &rq, len, &body);
+    rc = wire_put_request_body(out, call->id, &rq, len, &body);
 
     if (rc == WIRE_INVALID) {
         return ngx_http_hive_problem(r, ctx, NGX_HTTP_BAD_REQUEST,

@@ -45,7 +45,7 @@ ngx_http_hive_chunk(ngx_http_hive_ctx_t *ctx, wire_record_t *record)
     {
         ngx_log_error(NGX_LOG_ERR, ctx->request->connection->log, 0,
                       "worker %V sent a chunk that it may not",
-                      &ctx->peer->name);
+                      &ctx->call.peer->name);
         ngx_http_hive_end(ctx, NGX_ERROR);
         return;
     }
@@ -64,7 +64,7 @@ ngx_http_hive_stream_end(ngx_http_hive_ctx_t *ctx, wire_record_t *record)
 
     r = ctx->request;
 
-    ngx_http_hive_release(ctx);
+    ngx_http_hive_call_release(&ctx->call);
 
     if (!ctx->streaming || (record->flags & WIRE_END_FAILED)) {
 
@@ -214,7 +214,7 @@ ngx_http_hive_stream_grant(ngx_http_hive_ctx_t *ctx)
     ngx_chain_t                *cl;
     ngx_http_hive_main_conf_t  *hmcf;
 
-    hmcf = ctx->peer->peers->conf;
+    hmcf = ctx->call.peer->peers->conf;
 
     busy = 0;
 
@@ -228,14 +228,16 @@ ngx_http_hive_stream_grant(ngx_http_hive_ctx_t *ctx)
 
     chunks = hmcf->stream_credit - busy - ctx->granted;
 
-    if (wire_put_credit(&ctx->peer->out, ctx->id, chunks) != WIRE_OK) {
+    if (wire_put_credit(&ctx->call.peer->out, ctx->call.id, chunks)
+        != WIRE_OK)
+    {
         return;
     }
 
     ctx->granted += chunks;
 
     ngx_http_hive_set_deadline(ctx);
-    ngx_http_hive_peer_dirty(ctx->peer);
+    ngx_http_hive_peer_dirty(ctx->call.peer);
 }
 
 

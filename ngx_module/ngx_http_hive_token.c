@@ -106,23 +106,32 @@ ngx_int_t
 ngx_http_hive_token(ngx_http_request_t *r, ngx_http_hive_main_conf_t *hmcf,
     ngx_http_hive_token_t **token, jws_status_t *reason)
 {
-    u_char                   digest[32];
-    ngx_str_t                text;
-    ngx_http_hive_token_t   *t;
-    ngx_http_hive_tokens_t  *tokens;
+    ngx_str_t  text;
 
     if (ngx_http_hive_bearer(r, &text) != NGX_OK) {
         return NGX_DECLINED;
     }
 
+    return ngx_http_hive_token_text(hmcf, &text, token, reason);
+}
+
+
+ngx_int_t
+ngx_http_hive_token_text(ngx_http_hive_main_conf_t *hmcf, ngx_str_t *text,
+    ngx_http_hive_token_t **token, jws_status_t *reason)
+{
+    u_char                   digest[32];
+    ngx_http_hive_token_t   *t;
+    ngx_http_hive_tokens_t  *tokens;
+
     tokens = hmcf->tokens;
 
-    if (text.len > JWS_TOKEN_MAX) {
+    if (text->len > JWS_TOKEN_MAX) {
         *reason = JWS_MALFORMED;
         goto refused;
     }
 
-    if (ngx_http_hive_digest(tokens, &text, digest) != NGX_OK) {
+    if (ngx_http_hive_digest(tokens, text, digest) != NGX_OK) {
         *reason = JWS_NOMEM;
         return NGX_ABORT;
     }
@@ -152,7 +161,7 @@ ngx_http_hive_token(ngx_http_request_t *r, ngx_http_hive_main_conf_t *hmcf,
 
     ngx_http_hive_count(hmcf, token_misses);
 
-    *reason = ngx_http_hive_verify(hmcf, &text, digest, token);
+    *reason = ngx_http_hive_verify(hmcf, text, digest, token);
 
     if (*reason == JWS_OK) {
         return NGX_OK;

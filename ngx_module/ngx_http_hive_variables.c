@@ -162,7 +162,8 @@ ngx_http_hive_text_variable(ngx_http_request_t *r,
             break;
 
         case NGX_HTTP_HIVE_PEER:
-            text = ctx->last_peer ? (char *) ctx->last_peer->name.data : NULL;
+            text = ctx->call.last_peer
+                   ? (char *) ctx->call.last_peer->name.data : NULL;
             break;
 
         default: /* NGX_HTTP_HIVE_CODE */

@@ -49,7 +49,7 @@ every_operation_is_plausible(void **state)
         const operation_t *op = &operations[i];
 
         assert_in_range(strlen(op->name), 1, 255);
-        assert_int_equal(op->path[0], '/');
+        assert_int_equal(op->path[0], op->flags & OP_INTERNAL ? '\0' : '/');
         assert_non_null(method_name(op->method));
         assert_in_range(op->limit, 0, LIMIT_CLASSES - 1);
         if (op->method == METHOD_GET) {
