@@ -188,6 +188,7 @@ on_signal(uv_signal_t *handle, int signal_number)
         worker.draining = 2;
         schedules_stop();
         retention_stop();
+        presence_stop();
         engine_stop(bound, on_drained, NULL);
         server_drain(bound, on_drained, NULL);
     }
@@ -255,6 +256,7 @@ start_subjects(void)
 
     resource_init(settings->worker.cell, settings->auth.key);
     idempotency_init(settings->auth.key);
+    channels_init();
     return 0;
 }
 
@@ -370,7 +372,7 @@ start_sockets(void)
 }
 
 static int
-start_engine(void)
+start_jobs(void)
 {
     engine_config_t config = engine_config();
     int rc;
@@ -385,8 +387,11 @@ start_engine(void)
         rc = retention_start(worker.fibers,
             worker.settings->tasks.retention);
     }
+    if (rc == 0) {
+        rc = presence_start(worker.fibers);
+    }
     if (rc != 0) {
-        log_error("starting the task engine failed: %s", strerror(-rc));
+        log_error("starting the jobs failed: %s", strerror(-rc));
         return -1;
     }
     return 0;
@@ -401,7 +406,7 @@ worker_run(const child_t *child, const settings_t *settings)
 
     prepare_process();
     if (start_subjects() != 0 || start_loop() != 0 || start_database() != 0
-        || start_sockets() != 0 || start_engine() != 0) {
+        || start_sockets() != 0 || start_jobs() != 0) {
         return 1;
     }
     child_report_up(child);

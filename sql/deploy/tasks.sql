@@ -39,6 +39,9 @@ create table :"cell".tasks (
     version        :"cell".ordinal not null default 1,
     event_seq      :"cell".ordinal not null default 1,
     started_seq    bigint,                 -- event_seq of its last start
+    progress_seq   bigint,                 -- of its last progress, and of the
+    progress_first bigint,                 -- first that this one replaced
+    progress_at    timestamptz,
     rank           bigint not null default 0,  -- edges lead to higher ranks
     cost_nano_usd  :"cell".task_amount not null default 0,
     timeout_ms     integer,
@@ -215,9 +218,10 @@ begin
             format('alter column %I set statistics 10', a.attname), ', ')
         from pg_attribute a
         where a.attrelid = relation and a.attnum > 0 and not a.attisdropped);
-    execute (select string_agg(format('alter index %s alter column 1 '
-            'set statistics %s', i.indexrelid::regclass,
-            case a.atttypid when 'text'::regtype then 0 else 10 end), '; ')
+    execute (select coalesce(string_agg(format('alter index %s '
+            'alter column 1 set statistics %s', i.indexrelid::regclass,
+            case a.atttypid when 'text'::regtype then 0 else 10 end), '; '),
+            '')
         from pg_index i
         join pg_attribute a on a.attrelid = i.indexrelid and a.attnum = 1
         where i.indrelid = relation and i.indexprs is not null);
@@ -230,8 +234,9 @@ from unnest(array['tasks', 'task_history', 'task_history_default']) t (name);
 -- among all that is ready).
 create view :"cell".ready_tasks as
     select t.id, t.owner_id, t.turn, t.run_at, t.created_at, t.updated_at, t.version,
-           t.event_seq, t.started_seq, t.rank, t.cost_nano_usd, t.timeout_ms,
-           t.backoff_ms, t.deps_left, t.dependents, t.priority, t.attempt,
+           t.event_seq, t.started_seq, t.progress_seq, t.progress_first,
+           t.progress_at, t.rank, t.cost_nano_usd, t.timeout_ms, t.backoff_ms,
+           t.deps_left, t.dependents, t.priority, t.attempt,
            t.attempt_base, t.max_attempts, t.remote, t.limit_slot, t.templated,
            t.run_on_failure, t.cancel_requested, t.pause_requested, t.state,
            t.kind, t.title, t.description, t.labels, t.input, t.project_id,
@@ -242,8 +247,9 @@ create view :"cell".ready_tasks as
     where t.state = 'ready' and t.worker_id is null;
 create view :"cell".running_tasks as
     select t.id, t.owner_id, t.turn, t.run_at, t.created_at, t.updated_at, t.version,
-           t.event_seq, t.started_seq, t.rank, t.cost_nano_usd, t.timeout_ms,
-           t.backoff_ms, t.deps_left, t.dependents, t.priority, t.attempt,
+           t.event_seq, t.started_seq, t.progress_seq, t.progress_first,
+           t.progress_at, t.rank, t.cost_nano_usd, t.timeout_ms, t.backoff_ms,
+           t.deps_left, t.dependents, t.priority, t.attempt,
            t.attempt_base, t.max_attempts, t.remote, t.limit_slot, t.templated,
            t.run_on_failure, t.cancel_requested, t.pause_requested,
            'running'::varchar as state, t.kind, t.title, t.description, t.labels,
@@ -256,8 +262,9 @@ create view :"cell".running_tasks as
       and t.id = any (array(select unnest(c.ids) from :"cell".task_claims c));
 create view :"cell".all_tasks as
     select t.id, t.owner_id, t.turn, t.run_at, t.created_at, t.updated_at, t.version,
-           t.event_seq, t.started_seq, t.rank, t.cost_nano_usd, t.timeout_ms,
-           t.backoff_ms, t.deps_left, t.dependents, t.priority, t.attempt,
+           t.event_seq, t.started_seq, t.progress_seq, t.progress_first,
+           t.progress_at, t.rank, t.cost_nano_usd, t.timeout_ms, t.backoff_ms,
+           t.deps_left, t.dependents, t.priority, t.attempt,
            t.attempt_base, t.max_attempts, t.remote, t.limit_slot, t.templated,
            t.run_on_failure, t.cancel_requested, t.pause_requested,
            :"cell".task_state(t.state, t.worker_id)::varchar as state, t.kind,
@@ -269,33 +276,67 @@ create view :"cell".all_tasks as
     union all
     select * from :"cell".task_history;
 
--- The events of a task: those that are stored, and those that its own row
--- tells: that it was made, its last start, and its end. What happens to every
--- task costs no event row.
-create function :"cell".task_events(task uuid)
-returns table ("offset" bigint, type text, data jsonb, created_at timestamptz)
+-- What an event of progress says.
+create function :"cell".task_progress(progress real, message text,
+    counters jsonb)
+returns jsonb language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('progress', progress,
+    'progress_message', message, 'counters', counters));
+
+-- The events that the row of a task tells itself: that it was made, its last
+-- start, its last progress and its end. What happens to every task costs no
+-- event row, nor does progress, which replaces itself until something else
+-- happens.
+create function :"cell".task_told(kind text, made_at timestamptz,
+    started_seq bigint, started_at timestamptz, attempt smallint,
+    progress_seq bigint, progress_first bigint, progress_at timestamptz,
+    progress real, progress_message text, counters jsonb,
+    end_seq bigint, state text, finished_at timestamptz)
+returns table ("offset" bigint, first bigint, type text, data jsonb,
+    created_at timestamptz)
 language sql stable parallel safe
 begin atomic
-    select e."offset", e.type, e.data, e.created_at
-    from :"cell".events e where e.channel = 'task:' || task::text
+    select x.seq, x.first, x.type, x.data, x.at
+    from (values
+        (1::bigint, null::bigint, 'task.created',
+            jsonb_build_object('kind', kind), made_at),
+        (started_seq, null, 'task.running', jsonb_build_object('state',
+            'running', 'attempt', attempt), started_at),
+        (progress_seq, progress_first, 'task.progress',
+            :"cell".task_progress(progress, progress_message, counters),
+            progress_at),
+        (end_seq, null, 'task.' || state, jsonb_build_object('state', state,
+            'attempt', attempt), finished_at)) x (seq, first, type, data, at)
+    where x.seq is not null;
+end;
+
+-- All events of a task: those that are stored, and those that its row tells.
+-- Its id was made by another clock than the database's.
+create function :"cell".task_events(task uuid)
+returns table ("offset" bigint, first bigint, type text, data jsonb,
+    created_at timestamptz)
+language sql stable parallel safe
+begin atomic
+    select e."offset", e.first, e.type, e.data, e.created_at
+    from :"cell".events e
+    where e.channel = 'task:' || task::text
+      and e.created_at >= :"cell".id_time(task) - interval '1 day'
     union all
-    select x.seq, x.type, x.data, x.at
-    from (select kind, created_at, started_seq, started_at, attempt,
-                 null::bigint as end_seq, null::text as state,
-                 null::timestamptz as finished_at
+    select s."offset", s.first, s.type, s.data, s.created_at
+    from (select kind, t.created_at, started_seq, started_at, attempt,
+                 progress_seq, progress_first, progress_at, progress,
+                 progress_message, counters, null::bigint as end_seq,
+                 null::text as state, null::timestamptz as finished_at
           from :"cell".tasks t where t.id = task
           union all
-          select kind, created_at, started_seq, started_at, attempt,
-                 event_seq, h.state, finished_at
+          select kind, h.created_at, started_seq, started_at, attempt,
+                 progress_seq, progress_first, progress_at, progress,
+                 progress_message, counters, event_seq, h.state, finished_at
           from :"cell".task_history h where h.id = task) t
-    cross join lateral (values
-        (1::bigint, 'task.created', jsonb_build_object('kind', t.kind),
-            t.created_at),
-        (t.started_seq, 'task.running', jsonb_build_object('state', 'running',
-            'attempt', t.attempt), t.started_at),
-        (t.end_seq, 'task.' || t.state, jsonb_build_object('state', t.state,
-            'attempt', t.attempt), t.finished_at)) x (seq, type, data, at)
-    where x.seq is not null;
+    cross join lateral :"cell".task_told(t.kind, t.created_at, t.started_seq,
+        t.started_at, t.attempt, t.progress_seq, t.progress_first,
+        t.progress_at, t.progress, t.progress_message, t.counters, t.end_seq,
+        t.state, t.finished_at) s;
 end;
 
 -- A child waits for its parents. Ranks are copies of the tasks' own, kept by

@@ -63,9 +63,22 @@ create table hive.setup_tokens (
 
 create unique index setup_tokens_single on hive.setup_tokens ((true));
 
+-- What stands for a token where there are no headers, in the URL of a
+-- WebSocket: good once, for half a minute. Of it only its SHA-256 is kept. To
+-- lose all in a crash costs a second try: they are not logged.
+create unlogged table hive.tickets (
+    token_hash bytea primary key,
+    user_id    uuid not null,
+    session_id uuid not null,
+    expires_at timestamptz not null,
+    constraint tickets_token_hash_check check (octet_length(token_hash) = 32)
+);
+create index tickets_expires on hive.tickets (expires_at);
+
 grant select, insert, update on hive.users to hive;
 grant select, insert, update on hive.credentials to hive;
 grant select, insert, update, delete on hive.sessions to hive;
 grant select, insert, update on hive.setup_tokens to hive;
+grant select, insert, update, delete on hive.tickets to hive;
 
 commit;

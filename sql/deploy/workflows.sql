@@ -34,6 +34,8 @@ create index workflows_search on :"cell".workflows
 
 -- One run. Its counters are kept by the statements that end its tasks, so
 -- that progress is read, never counted. left_n = 0 exactly when it has ended.
+-- Its progress is an event that the row tells, for the offsets from
+-- progress_first to event_seq; who appends another event stores it before.
 create table :"cell".runs (
     id          uuid primary key,
     owner_id    uuid not null,
@@ -53,6 +55,7 @@ create table :"cell".runs (
     skipped_n   :"cell".task_count not null default 0,
     version     :"cell".ordinal not null default 1,
     event_seq   :"cell".ordinal not null default 1,
+    progress_first bigint,
     created_at  timestamptz not null default now(),
     updated_at  timestamptz not null default now(),
     finished_at timestamptz
@@ -69,6 +72,32 @@ create index runs_workflow on :"cell".runs (workflow_id, created_at, id)
     where workflow_id is not null;
 create index runs_project on :"cell".runs (project_id, created_at, id)
     where project_id is not null;
+
+-- What an event of a run says.
+create function :"cell".run_tally(state text, total integer, "left" integer,
+    succeeded integer, failed integer, cancelled integer, skipped integer)
+returns jsonb language sql stable parallel safe
+return jsonb_build_object('state', state, 'total', total, 'left', "left",
+    'succeeded', succeeded, 'failed', failed, 'cancelled', cancelled,
+    'skipped', skipped);
+
+-- All events of a run: those that are stored, and its progress.
+create function :"cell".run_events(run uuid)
+returns table ("offset" bigint, first bigint, type text, data jsonb,
+    created_at timestamptz)
+language sql stable parallel safe
+begin atomic
+    select e."offset", e.first, e.type, e.data, e.created_at
+    from :"cell".events e
+    where e.channel = 'workflow:' || run::text
+      and e.created_at >= :"cell".id_time(run) - interval '1 day'
+    union all
+    select r.event_seq, r.progress_first, 'run.progress',
+           :"cell".run_tally(r.state, r.total_n, r.left_n, r.succeeded_n,
+               r.failed_n, r.cancelled_n, r.skipped_n), r.updated_at
+    from :"cell".runs r
+    where r.id = run and r.progress_first is not null;
+end;
 
 -- What recurs: a task or a workflow's run, by a cron expression in a time
 -- zone. Whoever locks a due row fires it.

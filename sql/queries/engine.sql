@@ -160,15 +160,17 @@ with gone as (
     returning t.*
 ), moved as (
     insert into task_history (id, owner_id, turn, run_at, created_at,
-        updated_at, version, event_seq, started_seq, rank, cost_nano_usd,
-        timeout_ms, backoff_ms, priority, attempt, attempt_base, max_attempts,
+        updated_at, version, event_seq, started_seq, progress_seq,
+        progress_first, progress_at, rank, cost_nano_usd, timeout_ms,
+        backoff_ms, priority, attempt, attempt_base, max_attempts,
         run_on_failure, state, kind, title, description, labels, input,
         project_id, parent_id, worker_id, deadline_at, started_at,
         finished_at, unique_key, progress, progress_message, counters, result,
         error)
     select id, owner_id, turn, run_at, created_at, now(), version + 2,
-        event_seq + 2, event_seq + 1, rank, cost_nano_usd, timeout_ms,
-        backoff_ms, priority, attempt + 1, attempt_base, max_attempts,
+        event_seq + 2, event_seq + 1, progress_seq, progress_first,
+        progress_at, rank, cost_nano_usd, timeout_ms, backoff_ms, priority,
+        attempt + 1, attempt_base, max_attempts,
         run_on_failure, 'succeeded', kind, title, description, labels, input,
         project_id, parent_id, $2::uuid, deadline_at, now(),
         statement_timestamp(), unique_key, progress, progress_message,
@@ -276,13 +278,17 @@ from l where what in ('spent', 'cancelled')
 
 -- name: engine_progress
 -- Progress $4 of tasks $1, attempt $2, run by $3, with message $5 and
--- counters $6; $7: whether to append events.
+-- counters $6; $7: whether that is an event. It replaces the one directly
+-- before, which the row has told; when something else has happened since, that
+-- one is stored.
 with k as materialized (
     select * from unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::text[],
         $5::text[], $6::jsonb[])
         k (id, attempt, worker_id, share, message, counters)
 ), l as materialized (
-    select t.id, k.share, k.message, k.counters
+    select t.id, k.share, k.message, k.counters, t.event_seq, t.progress_seq,
+           t.progress_first, t.progress_at, t.progress,
+           t.progress_message as message_was, t.counters as counters_were
     from k join tasks t on t.id = k.id
     where t.attempt = k.attempt and t.worker_id = k.worker_id
     order by t.id for update of t
@@ -292,20 +298,26 @@ with k as materialized (
         progress_message = coalesce(l.message, t.progress_message),
         counters = coalesce(l.counters, t.counters),
         updated_at = now(), version = t.version + 1,
-        event_seq = t.event_seq + $7::boolean::integer
+        event_seq = t.event_seq + $7::boolean::integer,
+        progress_seq = case when $7 then t.event_seq + 1
+            else t.progress_seq end,
+        progress_first = case when not $7 or t.progress_seq = t.event_seq
+            then t.progress_first else t.event_seq + 1 end,
+        progress_at = case when $7 then now() else t.progress_at end
     from l where t.id = l.id
-    returning t.id, t.event_seq, t.progress, t.progress_message, t.counters
-), event as (
-    insert into events (channel, "offset", type, data)
-    select 'task:' || id::text, event_seq, 'task.progress',
-           jsonb_build_object('progress', progress, 'progress_message',
-               progress_message, 'counters', counters)
-    from u where $7
-    returning channel, "offset", type, data, created_at
+    returning t.id, t.event_seq, t.progress_first, t.progress,
+              t.progress_message, t.counters
+), told as (
+    insert into events (channel, "offset", first, type, data, created_at)
+    select 'task:' || id::text, progress_seq, progress_first, 'task.progress',
+           task_progress(progress, message_was, counters_were), progress_at
+    from l where $7 and progress_seq <> event_seq
 )
-select channel as _channel, "offset" as _offset, type as _event,
-       data as _event_data, created_at as _event_time
-from event
+select 'task:' || id::text as _channel, event_seq as _offset,
+       progress_first as _first, 'task.progress' as _event,
+       task_progress(progress, progress_message, counters) as _event_data,
+       now() as _event_time
+from u where $7
 
 -- name: engine_bury
 -- Workers that were silent for $1 ms are taken for dead.

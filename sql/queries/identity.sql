@@ -47,6 +47,43 @@ from users
 where id = $2::uuid and is_active
 returning id
 
+-- name: ticket_create
+-- The ticket of hash $1 for session $2 of user $3, for $4 seconds; some that
+-- have run out go. No row: the session has ended, or the account is gone or
+-- deactivated.
+with expired as (
+    delete from tickets
+    where token_hash in (
+        select token_hash from tickets
+        where expires_at < now()
+        order by expires_at
+        limit 20
+        for update skip locked)
+)
+insert into tickets (token_hash, user_id, session_id, expires_at)
+select $1::bytea, s.user_id, s.id, now() + $4::bigint * interval '1 second'
+from sessions s
+join users u on u.id = s.user_id
+where s.id = $2::uuid and (s.user_id = $3::uuid) is true
+  and (s.expires_at > now()) is true and u.is_active
+returning expires_at
+
+-- name: ticket_redeem
+-- Uses up the ticket of hash $1: whose it is, and until when (seconds since
+-- 1970) their session lasts. No row: it is not good (any more), or they are
+-- not.
+with ticket as (
+    delete from tickets
+    where token_hash = $1::bytea
+    returning user_id, session_id, expires_at
+)
+select u.id as user_id, s.id as session_id, u.is_superuser,
+       floor(extract(epoch from s.expires_at))::bigint as expires_at
+from ticket t
+join users u on u.id = t.user_id
+join sessions s on s.id = t.session_id
+where t.expires_at > now() and u.is_active and (s.expires_at > now()) is true
+
 -- name: credential_rehash
 -- Puts hash $3 in the place of $2 for user $1. No row: it is another by now.
 update credentials

@@ -13,30 +13,32 @@ where c.name = (
 returning c.name
 
 -- name: retention_prepare
--- Makes the partitions of today and of $1 days more.
-select task_history_prepare($1::integer) as made
+-- Makes the partitions of $1 for today and for $2 days more.
+select partitions_prepare($1::text, $2::integer) as made
 
 -- name: retention_patience
 -- Lets the transaction take as long as a look at a whole partition takes.
 select set_config('statement_timeout', $1::text, true)
 
 -- name: retention_drop
--- Drops the partition after $2, or says why not, when all of it is $1 days
--- old. No row: there is none.
+-- Drops the partition of $1 after $3, or says why not, when all of it is $2
+-- days old. No row: there is none.
 select d.partition, d.outcome
-from task_history_drop(now() - $1::integer * interval '1 day', $2::text) d
+from partitions_drop($1::text, now() - $2::integer * interval '1 day',
+    $3::text) d
 
 -- name: retention_tasks
 -- Deletes up to $2 tasks that are in no day's partition and ended $1 days ago.
-select task_history_sweep(now() - $1::integer * interval '1 day', $2::integer)
-    as n
+select partitions_sweep('task_history',
+    now() - $1::integer * interval '1 day', $2::integer) as n
 
 -- name: retention_attempts
 -- Deletes up to $2 attempts of tasks older than $1 days that are no more. The
 -- bound on both sides keeps the look into the history to what is that old.
 with floor as materialized (
     select least(id_floor(now() - $1::integer * interval '1 day'),
-        (select d.low from task_history_days d order by d.low limit 1)) as id
+        (select id_floor(d.begins) from partition_days d
+         where d.relation = 'task_history' order by d.begins limit 1)) as id
 ), gone as (
     delete from task_attempts a
     where (a.task_id, a.attempt) in (
@@ -58,7 +60,8 @@ select count(*)::integer as n from gone
 -- Deletes up to $2 edges from or to tasks older than $1 days that are no more.
 with floor as materialized (
     select least(id_floor(now() - $1::integer * interval '1 day'),
-        (select d.low from task_history_days d order by d.low limit 1)) as id
+        (select id_floor(d.begins) from partition_days d
+         where d.relation = 'task_history' order by d.begins limit 1)) as id
 ), old as materialized (
     (select d.parent_id, d.child_id from task_dependencies d
     where d.parent_id < (select id from floor)
@@ -107,16 +110,9 @@ with gone as (
 select count(*)::integer as n from gone
 
 -- name: retention_events
--- Deletes up to $2 events older than $1 days.
-with gone as (
-    delete from events e
-    where e.ctid = any (array(
-        select o.ctid from events o
-        where o.created_at < now() - $1::integer * interval '1 day'
-        limit $2::integer))
-    returning 1
-)
-select count(*)::integer as n from gone
+-- Deletes up to $2 events that are in no day's partition, $1 days old.
+select partitions_sweep('events', now() - $1::integer * interval '1 day',
+    $2::integer) as n
 
 -- name: retention_workers
 -- Deletes up to $2 processes that died $1 days ago.

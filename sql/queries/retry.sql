@@ -134,9 +134,13 @@ with k as materialized (
     delete from task_dependencies d using k, tasks t
     where d.parent_id = k.id and t.id = d.child_id
       and t.worker_id is not null
+), was as materialized (
+    select r.* from runs r
+    where r.id in (select run_id from moved) and r.progress_first is not null
 ), rolled as (
     update runs r
     set state = 'running', finished_at = null, cancel_requested = false,
+        progress_first = null,
         left_n = r.left_n + m.n, failed_n = r.failed_n - m.failed,
         cancelled_n = r.cancelled_n - m.cancelled,
         skipped_n = r.skipped_n - m.skipped, version = r.version + 1,
@@ -149,15 +153,20 @@ with k as materialized (
     where r.id = m.run_id
     returning r.*
 ), told_before as (
-    insert into events (channel, "offset", type, data, created_at)
-    select 'task:' || id::text, started_seq, 'task.running',
-           jsonb_build_object('state', 'running', 'attempt', attempt),
-           started_at
-    from moved where $5::boolean and started_seq is not null
+    insert into events (channel, "offset", first, type, data, created_at)
+    select 'task:' || m.id::text, s."offset", s.first, s.type, s.data,
+           s.created_at
+    from moved m
+    cross join lateral task_told(m.kind, m.created_at, m.started_seq,
+        m.started_at, m.attempt, m.progress_seq, m.progress_first,
+        m.progress_at, m.progress, m.progress_message, m.counters,
+        m.event_seq, m.state, m.finished_at) s
+    where $5::boolean and s."offset" > 1
     union all
-    select 'task:' || id::text, event_seq, 'task.' || state,
-           jsonb_build_object('state', state, 'attempt', attempt), finished_at
-    from moved where $5
+    select 'workflow:' || id::text, event_seq, progress_first, 'run.progress',
+           run_tally(state, total_n, left_n, succeeded_n, failed_n,
+               cancelled_n, skipped_n), updated_at
+    from was where $5
 ), event as (
     insert into events (channel, "offset", type, data)
     select 'task:' || id::text, event_seq, 'task.retrying',
@@ -165,9 +174,8 @@ with k as materialized (
     from back where $5::boolean
     union all
     select 'workflow:' || id::text, event_seq, 'run.retried',
-           jsonb_build_object('state', state, 'total', total_n,
-               'left', left_n, 'succeeded', succeeded_n, 'failed', failed_n,
-               'cancelled', cancelled_n, 'skipped', skipped_n)
+           run_tally(state, total_n, left_n, succeeded_n, failed_n,
+               cancelled_n, skipped_n)
     from rolled
     returning channel, "offset", type, data, created_at
 )

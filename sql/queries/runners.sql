@@ -82,11 +82,12 @@ returning t.lease_until, t.cancel_requested, t.pause_requested
 -- which is good for $7 ms from now if that is longer. Not written when the task
 -- has changed within the last quarter of a second and has said something
 -- before. With $8 that was said about then, and is written unless the task has
--- changed since and has come as far. $9: whether to append events. No row: the
--- lease is lost.
+-- changed since and has come as far. $9: whether it is an event, as of
+-- engine_progress. No row: the lease is lost.
 with l as materialized (
     select t.id, t.lease_until, t.cancel_requested, t.pause_requested,
-           t.updated_at,
+           t.updated_at, t.event_seq, t.progress_seq, t.progress_first,
+           t.progress_at, t.progress, t.progress_message, t.counters,
            case when $8::timestamptz is not null
                then t.updated_at <= $8 or coalesce($4::real > t.progress, false)
                else t.updated_at <= now() - interval '250 ms'
@@ -108,28 +109,30 @@ with l as materialized (
                 t.deadline_at)) end,
         updated_at = greatest(t.updated_at, coalesce($8, now())),
         version = t.version + 1,
-        event_seq = t.event_seq + $9::boolean::integer
+        event_seq = t.event_seq + $9::boolean::integer,
+        progress_seq = case when $9 then t.event_seq + 1
+            else t.progress_seq end,
+        progress_first = case when not $9 or t.progress_seq = t.event_seq
+            then t.progress_first else t.event_seq + 1 end,
+        progress_at = case when $9 then now() else t.progress_at end
     from l where t.id = l.id and l.now_or_never
-    returning t.id, t.lease_until, t.event_seq, t.progress,
+    returning t.id, t.lease_until, t.event_seq, t.progress_first, t.progress,
               t.progress_message, t.counters
-), e as materialized (
-    select id, 'task:' || id::text as channel, event_seq,
-           jsonb_strip_nulls(jsonb_build_object('progress', progress,
-               'progress_message', progress_message, 'counters', counters))
-               as data
-    from u where $9
-), event as (
-    insert into events (channel, "offset", type, data)
-    select channel, event_seq, 'task.progress', data from e
+), told as (
+    insert into events (channel, "offset", first, type, data, created_at)
+    select 'task:' || id::text, progress_seq, progress_first, 'task.progress',
+           task_progress(progress, progress_message, counters), progress_at
+    from l where $9 and now_or_never and progress_seq <> event_seq
 )
 select coalesce(u.lease_until, l.lease_until) as lease_until,
        l.cancel_requested, l.pause_requested,
        l.now_or_never as _written, now() as _now,
        l.updated_at + interval '250 ms' as _due,
-       e.channel as _channel, e.event_seq as _offset,
-       case when e.id is not null then 'task.progress' end as _event,
-       e.data as _event_data
-from l left join u on u.id = l.id left join e on e.id = l.id
+       'task:' || u.id::text as _channel, u.event_seq as _offset,
+       u.progress_first as _first, 'task.progress' as _event,
+       task_progress(u.progress, u.progress_message, u.counters)
+           as _event_data
+from l left join u on u.id = l.id
 
 -- name: runner_progress_late
 -- The same for a task that has ended under the lease meanwhile, unless it had

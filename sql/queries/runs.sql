@@ -17,7 +17,8 @@ select r.id, r.owner_id, r.project_id, r.workflow_id, r.workflow_version,
            from (select h.step, h.result from task_history h
                  where h.run_id = r.id and h.step is not null
                    and h.dependents = 0 and h.state = 'succeeded'
-                 limit 1000) h) end as output
+                 limit 1000) h) end as output,
+       r.event_seq as _offset
 from runs r
 where r.id = $2::uuid and (r.owner_id = $1::uuid) is true
 
@@ -27,9 +28,10 @@ select r.id from runs r where r.id = $2::uuid and (r.owner_id = $1::uuid) is tru
 
 -- name: run_events (read)
 -- The events of run $1 behind offset $2, at most $3.
-select e."offset", e.type, e.data, e.created_at
-from events e
-where e.channel = 'workflow:' || $1::uuid::text and e."offset" > $2::bigint
+select e."offset", coalesce(e.first, e."offset") as first, e.type, e.data,
+       e.created_at
+from run_events($1::uuid) e
+where e."offset" > $2::bigint
 order by e."offset"
 limit $3::bigint
 
@@ -150,15 +152,15 @@ with moved as materialized (
     where r.id = $1::uuid and c.n > 0
     returning r.*
 ), told_before as (
-    insert into events (channel, "offset", type, data, created_at)
-    select 'task:' || id::text, started_seq, 'task.running',
-           jsonb_build_object('state', 'running', 'attempt', attempt),
-           started_at
-    from moved where $3::boolean and started_seq is not null
-    union all
-    select 'task:' || id::text, event_seq, 'task.' || state,
-           jsonb_build_object('state', state, 'attempt', attempt), finished_at
-    from moved where $3
+    insert into events (channel, "offset", first, type, data, created_at)
+    select 'task:' || m.id::text, s."offset", s.first, s.type, s.data,
+           s.created_at
+    from moved m
+    cross join lateral task_told(m.kind, m.created_at, m.started_seq,
+        m.started_at, m.attempt, m.progress_seq, m.progress_first,
+        m.progress_at, m.progress, m.progress_message, m.counters,
+        m.event_seq, m.state, m.finished_at) s
+    where $3::boolean and s."offset" > 1
 ), event as (
     insert into events (channel, "offset", type, data)
     select 'task:' || id::text, event_seq, 'task.ready',
@@ -166,9 +168,8 @@ with moved as materialized (
     from back where $3::boolean and state = 'ready'
     union all
     select 'workflow:' || id::text, event_seq, 'run.retried',
-           jsonb_build_object('state', state, 'total', total_n, 'left', left_n,
-               'succeeded', succeeded_n, 'failed', failed_n,
-               'cancelled', cancelled_n, 'skipped', skipped_n)
+           run_tally(state, total_n, left_n, succeeded_n, failed_n,
+               cancelled_n, skipped_n)
     from r
     returning channel, "offset", type, data, created_at
 )
@@ -212,7 +213,7 @@ for update
 
 -- name: task_children_link
 -- Tasks $1 wait for new tasks $2, and so does run $3; those are locked. $4:
--- whether to append the event of the run.
+-- whether to return the event of the run.
 with e as (
     insert into task_dependencies (parent_id, child_id, parent_rank,
         child_rank)
@@ -229,15 +230,14 @@ with e as (
     set total_n = r.total_n + cardinality($2::uuid[]),
         left_n = r.left_n + cardinality($2::uuid[]),
         version = r.version + 1,
-        event_seq = r.event_seq + $4::boolean::integer, updated_at = now()
+        event_seq = r.event_seq + 1,
+        progress_first = coalesce(r.progress_first, r.event_seq + 1),
+        updated_at = now()
     where r.id = $3::uuid
     returning r.*
 )
-insert into events (channel, "offset", type, data)
-select 'workflow:' || id::text, event_seq, 'run.progress',
-       jsonb_build_object('state', state, 'total', total_n, 'left', left_n,
-           'succeeded', succeeded_n, 'failed', failed_n,
-           'cancelled', cancelled_n, 'skipped', skipped_n)
+select 'workflow:' || id::text as _channel, event_seq as _offset,
+       progress_first as _first, 'run.progress' as _event,
+       run_tally(state, total_n, left_n, succeeded_n, failed_n, cancelled_n,
+           skipped_n) as _event_data, now() as _event_time
 from r where $4::boolean
-returning channel as _channel, "offset" as _offset, type as _event,
-    data as _event_data, created_at as _event_time

@@ -2,7 +2,8 @@
 -- remote runners, for people who cancel (workers/work/settle.c).
 --
 -- A task runs while it has a worker. The event of an end is not stored: the row
--- in the history is it (task_events).
+-- in the history is it (task_events); nor is the progress of a run, until it
+-- ends (run_events).
 --
 -- Locks: runs by id, then the tasks that end, then those that wait for them,
 -- each in the order of ids. Whoever gives a task a dependent locks the task
@@ -22,14 +23,16 @@ with gone as (
     returning t.*, k.result as end_result, k.cost as end_cost
 ), moved as (
     insert into task_history (id, owner_id, turn, run_at, created_at,
-        updated_at, version, event_seq, started_seq, rank, cost_nano_usd, timeout_ms,
+        updated_at, version, event_seq, started_seq, progress_seq,
+        progress_first, progress_at, rank, cost_nano_usd, timeout_ms,
         backoff_ms, priority, attempt, attempt_base, max_attempts, remote,
         templated, run_on_failure, cancel_requested, state, kind, title,
         description, labels, input, project_id, parent_id, worker_id,
         deadline_at, started_at, finished_at, unique_key, limit_key, progress,
         progress_message, counters, result, error)
     select id, owner_id, turn, run_at, created_at,
-        now(), version + 1, event_seq + 1, started_seq, rank, cost_nano_usd + end_cost,
+        now(), version + 1, event_seq + 1, started_seq, progress_seq,
+        progress_first, progress_at, rank, cost_nano_usd + end_cost,
         timeout_ms, backoff_ms, priority, attempt, attempt_base, max_attempts,
         remote, templated, run_on_failure, cancel_requested, 'succeeded', kind,
         title, description, labels, input, project_id, parent_id, worker_id,
@@ -40,8 +43,8 @@ with gone as (
 select 'end' as what, id, owner_id, kind, limit_key, false as remote,
        'succeeded' as state, attempt, event_seq + 1 as seq,
        null::varchar as _channel, null::bigint as _offset,
-       null::varchar as _event, null::jsonb as _event_data,
-       now() as _event_time
+       null::bigint as _first, null::varchar as _event,
+       null::jsonb as _event_data, now() as _event_time
 from gone
 
 -- name: task_succeed_linked
@@ -50,7 +53,7 @@ from gone
 -- the order of ids. $8: virtual time by kind, for those set free; $9: whether
 -- to append events. Rows as of task_settle.
 with r as materialized (
-    select r.id from runs r where r.id = any ($7::uuid[])
+    select r.* from runs r where r.id = any ($7::uuid[])
     order by r.id for update
 ), gone as (
     delete from tasks t
@@ -63,14 +66,16 @@ with r as materialized (
     returning t.*, k.result as end_result, k.cost as end_cost
 ), moved as (
     insert into task_history (id, owner_id, turn, run_at, created_at,
-        updated_at, version, event_seq, started_seq, rank, cost_nano_usd, timeout_ms,
+        updated_at, version, event_seq, started_seq, progress_seq,
+        progress_first, progress_at, rank, cost_nano_usd, timeout_ms,
         backoff_ms, dependents, priority, attempt, attempt_base, max_attempts,
         remote, templated, run_on_failure, cancel_requested, state, kind,
         title, description, labels, input, project_id, run_id, parent_id,
         step, worker_id, deadline_at, started_at, finished_at, unique_key,
         limit_key, progress, progress_message, counters, result, error)
     select id, owner_id, turn, run_at, created_at,
-        now(), version + 1, event_seq + 1, started_seq, rank, cost_nano_usd + end_cost,
+        now(), version + 1, event_seq + 1, started_seq, progress_seq,
+        progress_first, progress_at, rank, cost_nano_usd + end_cost,
         timeout_ms, backoff_ms, dependents, priority, attempt, attempt_base,
         max_attempts, remote, templated, run_on_failure, cancel_requested,
         'succeeded', kind, title, description, labels, input, project_id,
@@ -114,40 +119,53 @@ with r as materialized (
                 else 'succeeded' end,
         finished_at = case when r.left_n = u.n then now() end,
         version = r.version + 1, event_seq = r.event_seq + 1,
+        progress_first = case when r.left_n > u.n
+            then coalesce(r.progress_first, r.event_seq + 1) end,
         updated_at = now()
     from (select run_id, count(*) as n from gone
           where run_id is not null group by run_id) u
     where r.id = u.run_id
-    returning r.id, r.event_seq, r.state, r.total_n, r.left_n, r.succeeded_n,
-              r.failed_n, r.cancelled_n, r.skipped_n
+    returning r.*
+), told as (
+    insert into events (channel, "offset", first, type, data, created_at)
+    select 'workflow:' || r.id::text, r.event_seq, r.progress_first,
+           'run.progress', run_tally(r.state, r.total_n, r.left_n,
+               r.succeeded_n, r.failed_n, r.cancelled_n, r.skipped_n),
+           r.updated_at
+    from r join rolled u on u.id = r.id
+    where $9::boolean and r.progress_first is not null and u.left_n = 0
 ), event as (
     insert into events (channel, "offset", type, data)
     select 'task:' || id::text, event_seq, 'task.' || state,
            jsonb_build_object('state', state)
-    from freed where $9::boolean and deps_left = 0 and state <> 'paused'
+    from freed where $9 and deps_left = 0 and state <> 'paused'
     union all
-    select 'workflow:' || id::text, event_seq,
-           case when left_n > 0 then 'run.progress' else 'run.' || state end,
-           jsonb_build_object('state', state, 'total', total_n,
-               'left', left_n, 'succeeded', succeeded_n, 'failed', failed_n,
-               'cancelled', cancelled_n, 'skipped', skipped_n)
-    from rolled where $9
+    select 'workflow:' || id::text, event_seq, 'run.' || state,
+           run_tally(state, total_n, left_n, succeeded_n, failed_n,
+               cancelled_n, skipped_n)
+    from rolled where $9 and left_n = 0
     returning channel, "offset", type, data, created_at
 )
 select 'end' as what, id, owner_id, kind, limit_key, false as remote,
        'succeeded' as state, attempt, event_seq + 1 as seq,
        null::varchar as _channel, null::bigint as _offset,
-       null::varchar as _event, null::jsonb as _event_data,
-       now() as _event_time
+       null::bigint as _first, null::varchar as _event,
+       null::jsonb as _event_data, now() as _event_time
 from gone
 union all
 select 'free', id, owner_id, kind, limit_key, remote, null, null, null, null,
-       null, null, null, null
+       null, null, null, null, null
 from freed where state = 'ready' and deps_left = 0
 union all
 select 'event', null, null, null, null, false, null, null, null, channel,
-       "offset", type, data, created_at
+       "offset", null, type, data, created_at
 from event
+union all
+select 'event', null, null, null, null, false, null, null, null,
+       'workflow:' || id::text, event_seq, progress_first, 'run.progress',
+       run_tally(state, total_n, left_n, succeeded_n, failed_n, cancelled_n,
+           skipped_n), now()
+from rolled where $9 and left_n > 0
 
 -- name: task_settle_changed
 -- Which of tasks $1, in attempt $2 and run by $3 (null: not running), have
@@ -228,7 +246,7 @@ with recursive k as materialized (
         $5::jsonb[], $6::jsonb[], $7::bigint[], $8::integer[])
         k (id, attempt, worker_id, state, result, error, cost, dependents)
 ), r as materialized (
-    select r.id, r.on_failure from runs r
+    select r.* from runs r
     where r.id = any (array(
         select (select t.run_id from tasks t where t.id = k.id) from k))
     order by r.id for update
@@ -281,7 +299,8 @@ with recursive k as materialized (
               e.error as end_error, e.cost as end_cost
 ), moved as (
     insert into task_history (id, owner_id, turn, run_at, created_at,
-        updated_at, version, event_seq, started_seq, rank, cost_nano_usd, timeout_ms,
+        updated_at, version, event_seq, started_seq, progress_seq,
+        progress_first, progress_at, rank, cost_nano_usd, timeout_ms,
         backoff_ms, deps_left, dependents, priority, attempt, attempt_base,
         max_attempts, remote, templated, run_on_failure, cancel_requested,
         state, kind, title, description, labels, input, project_id, run_id,
@@ -289,7 +308,8 @@ with recursive k as materialized (
         unique_key, limit_key, progress, progress_message, counters, result,
         error)
     select id, owner_id, turn, run_at, created_at,
-        now(), version + 1, event_seq + 1, started_seq, rank, cost_nano_usd + end_cost,
+        now(), version + 1, event_seq + 1, started_seq, progress_seq,
+        progress_first, progress_at, rank, cost_nano_usd + end_cost,
         timeout_ms, backoff_ms, deps_left, dependents, priority, attempt,
         attempt_base, max_attempts, remote, templated, run_on_failure,
         cancel_requested, end_state, kind, title, description, labels, input,
@@ -374,6 +394,8 @@ with recursive k as materialized (
                 else 'succeeded' end,
         finished_at = case when r.left_n = u.n then now() end,
         version = r.version + 1, event_seq = r.event_seq + 1,
+        progress_first = case when r.left_n > u.n
+            then coalesce(r.progress_first, r.event_seq + 1) end,
         updated_at = now()
     from (select run_id, count(*) as n,
                  count(*) filter (where end_state = 'succeeded') as succeeded,
@@ -383,35 +405,47 @@ with recursive k as materialized (
           from gone where run_id is not null group by run_id) u
     where r.id = u.run_id
     returning r.*
+), told as (
+    insert into events (channel, "offset", first, type, data, created_at)
+    select 'workflow:' || r.id::text, r.event_seq, r.progress_first,
+           'run.progress', run_tally(r.state, r.total_n, r.left_n,
+               r.succeeded_n, r.failed_n, r.cancelled_n, r.skipped_n),
+           r.updated_at
+    from r join rolled u on u.id = r.id
+    where $10::boolean and r.progress_first is not null and u.left_n = 0
 ), event as (
     insert into events (channel, "offset", type, data)
     select 'task:' || id::text, event_seq, 'task.' || state,
            jsonb_build_object('state', state)
     from freed where $10 and deps_left = 0 and state <> 'paused'
     union all
-    select 'workflow:' || id::text, event_seq,
-           case when left_n > 0 then 'run.progress' else 'run.' || state end,
-           jsonb_build_object('state', state, 'total', total_n,
-               'left', left_n, 'succeeded', succeeded_n, 'failed', failed_n,
-               'cancelled', cancelled_n, 'skipped', skipped_n)
-    from rolled where $10
+    select 'workflow:' || id::text, event_seq, 'run.' || state,
+           run_tally(state, total_n, left_n, succeeded_n, failed_n,
+               cancelled_n, skipped_n)
+    from rolled where $10 and left_n = 0
     returning channel, "offset", type, data, created_at
 )
 select 'end' as what, id, owner_id, kind, limit_key, false as remote,
        end_state as state, attempt, event_seq + 1 as seq,
        null::varchar as _channel, null::bigint as _offset,
-       null::varchar as _event, null::jsonb as _event_data,
-       now() as _event_time
+       null::bigint as _first, null::varchar as _event,
+       null::jsonb as _event_data, now() as _event_time
 from gone
 union all
 select 'free', id, owner_id, kind, limit_key, remote, null, null, null, null,
-       null, null, null, null
+       null, null, null, null, null
 from freed where state = 'ready' and deps_left = 0
 union all
 select 'stop', id, worker_id, null, null, false, null, null, null, null, null,
-       null, null, null
+       null, null, null, null
 from stopped
 union all
 select 'event', null, null, null, null, false, null, null, null, channel,
-       "offset", type, data, created_at
+       "offset", null, type, data, created_at
 from event
+union all
+select 'event', null, null, null, null, false, null, null, null,
+       'workflow:' || id::text, event_seq, progress_first, 'run.progress',
+       run_tally(state, total_n, left_n, succeeded_n, failed_n, cancelled_n,
+           skipped_n), now()
+from rolled where $10 and left_n > 0

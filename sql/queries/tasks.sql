@@ -322,7 +322,8 @@ limit $4::bigint
 
 -- name: task_events (read)
 -- Up to $4 events of task $2, which is theirs, after offset $3.
-select e."offset", e.type, e.data, e.created_at
+select e."offset", coalesce(e.first, e."offset") as first, e.type, e.data,
+       e.created_at
 from task_events($2::uuid) e
 where $1::uuid is not null and e."offset" > $3::bigint
 order by e."offset"

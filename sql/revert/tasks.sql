@@ -3,6 +3,10 @@
 begin;
 
 drop function :"cell".task_events(uuid);
+drop function :"cell".task_told(text, timestamptz, bigint, timestamptz,
+    smallint, bigint, bigint, timestamptz, real, text, jsonb, bigint, text,
+    timestamptz);
+drop function :"cell".task_progress(real, text, jsonb);
 drop view :"cell".all_tasks;
 drop view :"cell".running_tasks;
 drop view :"cell".ready_tasks;

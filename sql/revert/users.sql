@@ -2,6 +2,7 @@
 
 begin;
 
+drop table hive.tickets;
 drop table hive.setup_tokens;
 drop table hive.sessions;
 drop table hive.credentials;

@@ -2,6 +2,9 @@
 
 begin;
 
+drop function :"cell".run_events(uuid);
+drop function :"cell".run_tally(text, integer, integer, integer, integer,
+    integer, integer);
 drop table :"cell".schedules;
 drop table :"cell".runs;
 drop table :"cell".workflows;

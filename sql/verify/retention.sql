@@ -11,11 +11,11 @@ select pg_temp.expect(format('%I.chores', :'cell'), $$
     grant select
     grant update
 $$);
-select pg_temp.expect(format('%I.task_history_days', :'cell'), $$
+select pg_temp.expect(format('%I.partition_days', :'cell'), $$
+    column relation text
     column name text
-    column day date
-    column low uuid
-    column high uuid
+    column begins timestamp with time zone
+    column ends timestamp with time zone
     grant select
 $$);
 
@@ -29,9 +29,9 @@ declare
     f pg_proc;
 begin
     foreach name in array array[
-        'task_history_prepare(integer)',
-        'task_history_drop(timestamptz, text)',
-        'task_history_sweep(timestamptz, integer)']
+        'partitions_prepare(text, integer)',
+        'partitions_drop(text, timestamptz, text)',
+        'partitions_sweep(text, timestamptz, integer)']
     loop
         select * into strict f from pg_proc
         where oid = (cell || '.' || name)::regprocedure;

@@ -35,6 +35,9 @@ select pg_temp.expect(format('%I.tasks', :'cell'), replace($$
     column run_at timestamp with time zone not null 
     column worker_id uuid 
     column started_seq bigint 
+    column progress_seq bigint 
+    column progress_first bigint 
+    column progress_at timestamp with time zone 
     column step CELL.task_word 
     column turn bigint not null 
     column progress CELL.task_share 
@@ -151,6 +154,9 @@ select pg_temp.expect(format('%I.task_history', :'cell'), replace($$
     column worker_id uuid 
     column run_at timestamp with time zone not null 
     column started_seq bigint 
+    column progress_seq bigint 
+    column progress_first bigint 
+    column progress_at timestamp with time zone 
     column turn bigint not null 
     column progress CELL.task_share 
     column step CELL.task_word 
@@ -242,6 +248,9 @@ select pg_temp.expect(format('%I.ready_tasks', :'cell'), replace($$
     column run_on_failure boolean 
     column progress_message character varying(1000) 
     column started_seq bigint 
+    column progress_seq bigint 
+    column progress_first bigint 
+    column progress_at timestamp with time zone 
     column version CELL.ordinal 
     column progress CELL.task_share 
     column turn bigint 
@@ -290,6 +299,9 @@ select pg_temp.expect(format('%I.running_tasks', :'cell'), replace($$
     column turn bigint 
     column version CELL.ordinal 
     column started_seq bigint 
+    column progress_seq bigint 
+    column progress_first bigint 
+    column progress_at timestamp with time zone 
     column run_at timestamp with time zone 
     column worker_id uuid 
     column progress_message character varying(1000) 
@@ -343,6 +355,9 @@ select pg_temp.expect(format('%I.all_tasks', :'cell'), replace($$
     column labels text[] 
     column title character varying(200) 
     column started_seq bigint 
+    column progress_seq bigint 
+    column progress_first bigint 
+    column progress_at timestamp with time zone 
     column version CELL.ordinal 
     column progress CELL.task_share 
     column turn bigint 
@@ -419,6 +434,7 @@ join pg_class c on c.oid = format('%I.%I', :'cell', t.name)::regclass;
 
 select has_function_privilege('hive', format('%I.%s', :'cell', f), 'execute')
 from unnest(array['task_lane(boolean, uuid, text)', 'task_state(text, uuid)', 'task_flow(uuid, text)',
-    'task_events(uuid)']) f;
+    'task_events(uuid)', 'task_progress(real, text, jsonb)',
+    'task_told(text, timestamptz, bigint, timestamptz, smallint, bigint, bigint, timestamptz, real, text, jsonb, bigint, text, timestamptz)']) f;
 
 rollback;

@@ -75,4 +75,19 @@ select pg_temp.expect('hive.setup_tokens', $$
     grant update
 $$);
 
+select pg_temp.expect('hive.tickets', $$
+    column token_hash bytea not null
+    column user_id uuid not null
+    column session_id uuid not null
+    column expires_at timestamp with time zone not null
+    constraint tickets_token_hash_check CHECK ((octet_length(token_hash) = 32))
+    constraint tickets_pkey PRIMARY KEY (token_hash)
+    index unique tickets_pkey btree (token_hash)
+    index tickets_expires btree (expires_at)
+    grant select
+    grant insert
+    grant update
+    grant delete
+$$);
+
 rollback;

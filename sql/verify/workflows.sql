@@ -48,6 +48,7 @@ select pg_temp.expect(format('%I.runs', :'cell'), replace($$
     column event_seq CELL.ordinal not null 1
     column created_at timestamp with time zone not null now()
     column updated_at timestamp with time zone not null now()
+    column progress_first bigint
     column workflow_version bigint 
     column owner_id uuid not null 
     column project_id uuid 
@@ -116,5 +117,9 @@ select pg_temp.expect_domain(:'cell', 'failure_policy', 'character varying(10)',
     '((VALUE)::text = ANY ((ARRAY[''fail_fast''::character varying, ''continue''::character varying, ''skip''::character varying])::text[]))');
 select pg_temp.expect_domain(:'cell', 'run_state', 'character varying(10)',
     '((VALUE)::text = ANY ((ARRAY[''running''::character varying, ''succeeded''::character varying, ''failed''::character varying, ''cancelled''::character varying])::text[]))');
+
+select has_function_privilege('hive', format('%I.%s', :'cell', f), 'execute')
+from unnest(array['run_events(uuid)',
+    'run_tally(text, integer, integer, integer, integer, integer, integer)']) f;
 
 rollback;

@@ -258,7 +258,7 @@ print_row(const resource_t *resource, const char *table, arena_t *arena)
     buf_t text;
 
     buf_init(&text, arena, 1024);
-    row_compose(resource, table, &text);
+    row_compose(resource, table, 0, &text);
     print_statement(resource->name, arena_printf(arena, "row %s", table),
         &text, values, 2);
 }

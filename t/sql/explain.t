@@ -41,7 +41,9 @@ sub gaps {
     my @gaps;
     while ($plan =~ /Index (?:Only )?Scan (?:Backward )?using (\w+) on [^\n]*\n\s+Index Cond: ([^\n]*)/g) {
         my ($index, $cond) = ($1, $2);
-        my @known = map { $cond =~ /(?<![\w.'])(?:\w+\.)?\Q$_\E\b(?= (?:=|<|>|IS)|[(),])/ ? 1 : 0 } @{ $columns{$index} // die "no index $index" };
+        my @known = map { $cond =~ /(?<![\w.'"])(?:\w+\.)?"?\Q$_\E\b"?(?= (?:=|<|>|IS)|[(),])/ ? 1 : 0 } @{ $columns{$index} // die "no index $index" };
+        # that of a channel's events ends with a time, which is there for partitions to be left out: a channel has few
+        next if $index =~ /^events/ && $known[0];
         push @gaps, "$index: $cond" if join('', @known) =~ /^1+0+1|^0/;
     }
     return @gaps;
@@ -75,8 +77,8 @@ sub no_gaps {
 # The statements of the engine: nothing is read from one end to the other. What counts all there is does, and says so.
 sub engine_plans {
     my ($when) = @_;
-    my $whole = qr/Index (?:Only )?Scan using \w+(?:_pkey|_owner|_channel)\w* on (?:tasks|task_history\w*|task_ready|task_dependencies|task_attempts|events)\b[^\n]*\n(?!\s+Index Cond)/;
-    for my $file (qw(engine settle runners runs retry)) {
+    my $whole = qr/Index (?:Only )?Scan using \w+(?:_pkey|_owner|_channel)\w* on (?:tasks|task_history\w*|task_ready|task_dependencies|task_attempts|events\w*|presence)\b[^\n]*\n(?!\s+Index Cond)/;
+    for my $file (qw(engine settle runners runs retry channels presence)) {
         my $text = Hive::Test::slurp("$Hive::Test::top/sql/queries/$file.sql");
         for my $name (grep { $_ ne 'task_depths' } $text =~ /^-- name: (\w+)/mg) {
             my $sql = $hive->statement($name);
@@ -201,7 +203,7 @@ select ('00000001-0000-7000-8000-' || lpad(to_hex(i), 12, '0'))::uuid, 1, 'faile
 vacuum (analyze) cell0.task_dependencies;
 vacuum (analyze) cell0.task_attempts;
 SQL
-for my $file (qw(tasks enqueue dependencies retry)) {
+for my $file (qw(tasks enqueue dependencies retry channels)) {
     my $text = Hive::Test::slurp("$Hive::Test::top/sql/queries/$file.sql");
     for my $name ($text =~ /^-- name: (\w+)/mg) {
         my $sql = $hive->statement($name);
@@ -209,7 +211,7 @@ for my $file (qw(tasks enqueue dependencies retry)) {
         my $nulls = join ', ', map { 'null' } keys %params;
         my $plan = eval { $hive->psql("set search_path = cell0, hive;\nset plan_cache_mode = force_generic_plan;\nprepare s as $sql;\n"
             . 'explain execute s' . ($nulls ? "($nulls)" : '')) } // "error: $@";
-        ok $plan !~ /Seq Scan on (?:projects|events|tasks|task_history_default|task_ready|task_dependencies|task_attempts)\b/ && $plan !~ /^error/, $name
+        ok $plan !~ /Seq Scan on (?:projects|events\w*|tasks|runs|schedules|workflows|channels|task_history_default|task_ready|task_dependencies|task_attempts)\b/ && $plan !~ /^error/, $name
             or diag "$sql\n$plan";
     }
 }

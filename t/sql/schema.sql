@@ -73,6 +73,16 @@ select throws_ok(
     $$insert into events (channel, "offset", type, data)
         values ('project:1', 0, 'project.updated', '{}')$$,
     '23514', null, 'offsets begin at 1');
+select matches((select epoch from outbox_epoch), '^[0-9a-f]{16}$',
+    'offsets have an epoch');
+select throws_ok('insert into outbox default values', '23505', null,
+    'which is one');
+select isnt(outbox_renew(), (select epoch from outbox_epoch),
+    'and can be renewed');
+select throws_ok(
+    $$insert into tickets values ('secret', gen_random_uuid(),
+        gen_random_uuid(), now())$$,
+    '23514', null, 'a ticket is kept as its hash only');
 
 -- idempotency_keys
 select throws_ok(
@@ -153,6 +163,12 @@ select is_empty(
 set local role hive;
 select throws_ok($$update events set data = '{}'$$, '42501', null,
     'what happened stays as it was');
+select throws_ok($$delete from events$$, '42501', null,
+    'for as long as it is kept');
+select throws_ok($$select outbox_renew()$$, '42501', null,
+    'hive does not renew the epoch');
+select matches((select epoch from outbox_epoch), '^[0-9a-f]{16}$',
+    'but reads it');
 select throws_ok($$delete from users$$, '42501', null,
     'hive deletes no users');
 select throws_ok($$update sqitch.changes set change = 'x'$$, '42501', null,

@@ -20,18 +20,18 @@ my $sweeps = 0;
 sub sweep {
     $sweeps++;
     sql(qq{insert into events (channel, "offset", type, data, created_at) values ('sweep', $sweeps, 'sweep', '{}', now() - interval '100 days');
-        update chores set due_at = '-infinity'});
-    $hive->wait_for(15, sub { sql("select count(*) from chores where due_at > now()") == 2 }) or return 0;
+        update chores set due_at = '-infinity' where name <> 'presence'});
+    $hive->wait_for(15, sub { sql("select count(*) from chores where due_at > now() and name <> 'presence'") == 2 }) or return 0;
     $hive->wait_for(15, sub { (() = $hive->log('worker') =~ /retention deleted \d+ events/g) >= $sweeps }) or return 0;
     # the days ahead may be somebody else's work, and old processes come last
     return $hive->wait_for(15, sub {
         sql(q{select count(*) from pg_stat_activity where usename = 'hive' and (state <> 'idle' or state_change > now() - interval '300 ms')
-              and query ~ 'retention|task_history_|gone'}) == 0
+              and query ~ 'retention|partitions_|gone' and query !~ 'presence'}) == 0
     });
 }
 
 sub day { return sql("select to_char((now() at time zone 'UTC')::date + ($_[0]), 'YYYYMMDD')") }
-sub partitions { return join ' ', split /\n/, sql('select name from task_history_days order by 1') }
+sub partitions { my $relation = $_[0] // 'task_history'; return join ' ', split /\n/, sql("select name from partition_days where relation = '$relation' order by 1") }
 
 # A finished task of so many days ago, that finished so many days ago.
 my $serial = 0;
@@ -48,7 +48,7 @@ returning id
 SQL
 }
 
-# As task_history_prepare makes them, for days gone by.
+# As partitions_prepare makes them, for days gone by.
 sub old_partition {
     my ($days) = @_;
     my $name = 'task_history_' . day(-$days);
@@ -142,6 +142,31 @@ SQL
     is sql("select count(*) from task_dependencies where parent_id in ('$gone', '$child', '$late')"), 0, 'edges from what is gone go';
 };
 
+subtest 'events' => sub {
+    ok $hive->wait_for(10, sub { partitions('events') ne '' }), 'have days';
+    my $ahead = join ' ', map { 'events_' . day($_) } 0 .. 3;
+    is partitions('events'), $ahead, 'today and three more';
+    like sql("select reloptions from pg_class where relname = 'events_" . day(0) . "'"), qr/autovacuum_vacuum_insert_threshold/, 'with settings of autovacuum';
+    for my $days (28, 31, 45) {
+        my $name = 'events_' . day(-$days);
+        sql("create table $name partition of events for values from ((now() at time zone 'UTC')::date::timestamp at time zone 'UTC' - interval '$days days')
+             to ((now() at time zone 'UTC')::date::timestamp at time zone 'UTC' - interval '$days days' + interval '1 day')");
+        sql(qq{insert into events (channel, "offset", type, data, created_at) values ('task:days', $days, 'task.old', '{}', (now() at time zone 'UTC')::date::timestamp at time zone 'UTC' - interval '$days days' + interval '1 hour')});
+        is sql(qq{select tableoid::regclass from events where channel = 'task:days' and "offset" = $days}), $name, "of $days days ago";
+    }
+    ok sweep(), 'swept';
+    is partitions('events'), 'events_' . day(-28) . " $ahead", 'old days go whole';
+    is sql(q{select string_agg("offset"::text, ' ') from events where channel = 'task:days'}), 28, 'with what happened on them';
+
+    # what came before its day was there
+    my $name = 'events_' . day(2);
+    sql("drop table $name");
+    sql(q{insert into events (channel, "offset", type, data, created_at) values ('task:ahead', 1, 'task.new', '{}', (now() at time zone 'UTC')::date::timestamp at time zone 'UTC' + interval '2 days 1 hour')});
+    is sql("select tableoid::regclass from events where channel = 'task:ahead'"), 'events_default', 'goes to the default partition';
+    ok sweep(), 'then the day is made';
+    is sql("select tableoid::regclass from events where channel = 'task:ahead'"), $name, 'and has it';
+};
+
 subtest 'by one process, which others can read beside' => sub {
     my $deleted = sub { return $hive->log('worker') =~ /retention deleted (\d+ \w+)/g };
     my $before = () = $deleted->();
@@ -171,8 +196,10 @@ subtest 'what the role of the workers may do' => sub {
     my $refused = sub { my ($sql) = @_; return !defined eval { $hive->psql("set search_path = cell0, hive;\n$sql", user => 'hive') } };
     ok $refused->("drop table task_history_" . day(1)), 'not drop a partition';
     ok $refused->("delete from task_history_default"), 'nor empty one';
+    ok $refused->("delete from events"), 'nor have what happened not have happened';
+    ok $refused->("select partitions_prepare('tasks', 1)"), 'nor part what is not parted';
     ok $refused->("create function pg_temp.x() returns int language sql as 'select 1'; create table cell0.x (a int)"), 'nor make what it likes';
-    is $hive->psql("set search_path = cell0, hive;\nset search_path = pg_temp, cell0, hive; create temp table tasks (id uuid); select count(*) from task_history_drop(now() - interval '300 days', '')", user => 'hive'), 0,
+    is $hive->psql("set search_path = cell0, hive;\nset search_path = pg_temp, cell0, hive; create temp table tasks (id uuid); select count(*) from partitions_drop('task_history', now() - interval '300 days', '')", user => 'hive'), 0,
         'nor lead a function astray with a table of its own';
 };
 

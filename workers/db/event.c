@@ -102,14 +102,17 @@ event_send(request_t *rq, const event_t *event)
 void
 event_publish(request_t *rq, const db_row_t *row)
 {
-    event_t event;
+    int may_replace = db_column(row->result, "_first") >= 0;
 
-    event.channel = db_text(row, "_channel");
-    event.offset = db_int(row, "_offset");
-    event.type = db_text(row, "_event");
-    event.data = db_text(row, "_event_data");
-    event.time = event_time(row);
-    event_send(rq, &event);
+    event_send(rq, &(event_t) {
+        .kind = EVENT_CHANGE,
+        .channel = db_text(row, "_channel"),
+        .offset = db_int(row, "_offset"),
+        .first = may_replace ? db_int(row, "_first") : 0,
+        .type = db_text(row, "_event"),
+        .data = db_text(row, "_event_data"),
+        .time = event_time(row),
+    });
 }
 
 void

@@ -2,21 +2,27 @@
  *
  * The statement that changes a row appends its event to the table `events`
  * in the same transaction and returns `_channel`, `_offset`, `_event` (its
- * type, "project.updated") and `_event_data` (jsonb) beside the row.
- * event_publish notes them; the sink gets them once the change is committed,
- * never before: at once for a statement of its own, at db_commit for a
- * transaction. */
+ * type, "project.updated") and `_event_data` (jsonb) beside the row, and
+ * `_first` when it may replace events before it. event_publish notes them; the
+ * sink gets them once the change is committed, never before: at once for a
+ * statement of its own, at db_commit for a transaction. */
 
 #ifndef HIVE_EVENT_H
 #define HIVE_EVENT_H
 
 #include "db.h"
 
+#include "common/event_record.h"
+
 typedef struct {
+    event_kind_t kind;
+    uint8_t flags;    /* EVENT_DONE, of a delta */
     slice_t channel;
-    int64_t offset;
+    int64_t offset;   /* of a change */
+    int64_t first;    /* the first that it stands for; 0: `offset` */
     slice_t type;
-    slice_t data;
+    slice_t key;      /* of a delta or control */
+    slice_t data;     /* of a change or signal, JSON; of a delta, its text */
     int64_t time;     /* microseconds since 1970 */
 } event_t;
 

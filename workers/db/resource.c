@@ -290,23 +290,25 @@ resource_refuse(request_t *rq, const resource_t *resource, hive_uuid_t id)
 /* Found by its id, then looked at: "is true" keeps the planner from searching
  * all that is the caller's by an index of owners. */
 void
-row_compose(const resource_t *resource, const char *table, buf_t *text)
+row_compose(const resource_t *resource, const char *table, int offset,
+    buf_t *text)
 {
     buf_puts(text, "select ");
     columns_compose(resource, "t", 0, text);
+    buf_puts(text, offset ? ", t.event_seq as _offset" : "");
     buf_printf(text, " from %s t where t.id = $2::uuid and (%s) is true",
         table, resource->viewer);
 }
 
 static const db_row_t *
 row_of(request_t *rq, const resource_t *resource, const char *table,
-    hive_uuid_t id)
+    int offset, hive_uuid_t id)
 {
     value_t values[] = { value_uuid(rq->user), value_uuid(id) };
     buf_t text;
 
     buf_init(&text, rq->arena, 1024);
-    row_compose(resource, table, &text);
+    row_compose(resource, table, offset, &text);
     return db_first_row(rq,
         db_exec_text(rq, buf_slice(&text), LANE_READ, values, 2));
 }
@@ -314,18 +316,31 @@ row_of(request_t *rq, const resource_t *resource, const char *table,
 /* The parts are looked at one after the other, since most rows asked for are
  * in the first. One that moved to the next meanwhile is found there; for one
  * that moved back the first is looked at again. */
-const db_row_t *
-resource_row(request_t *rq, const resource_t *resource, hive_uuid_t id)
+static const db_row_t *
+find_row(request_t *rq, const resource_t *resource, int offset,
+    hive_uuid_t id)
 {
-    const db_row_t *row = row_of(rq, resource, resource->table, id);
+    const db_row_t *row = row_of(rq, resource, resource->table, offset, id);
 
     for (size_t i = 1; row == NULL && i <= resource->ntables
          && resource->ntables > 1; i++)
     {
         row = row_of(rq, resource,
-            resource->parts[i % resource->ntables].table, id);
+            resource->parts[i % resource->ntables].table, offset, id);
     }
     return row;
+}
+
+const db_row_t *
+resource_row(request_t *rq, const resource_t *resource, hive_uuid_t id)
+{
+    return find_row(rq, resource, 0, id);
+}
+
+const db_row_t *
+resource_state(request_t *rq, const resource_t *resource, hive_uuid_t id)
+{
+    return find_row(rq, resource, 1, id);
 }
 
 void

@@ -129,6 +129,10 @@ hive_uuid_t resource_new_id(void);
 const db_row_t *resource_row(request_t *rq, const resource_t *resource,
     hive_uuid_t id);
 
+/* The same, with a column `_offset`: the head of its channel at that moment. */
+const db_row_t *resource_state(request_t *rq, const resource_t *resource,
+    hive_uuid_t id);
+
 /* What If-Match asks for, as a parameter for
  *     ($3::text[] is null or t.version::text = any($3::text[]))
  * NULL when absent or "*". Raises 400 "malformed_if_match". */

@@ -127,8 +127,9 @@ void delete_compose(const resource_t *resource, buf_t *text);
 
 /* ---- shared (resource.c) ---- */
 
-/* One row of `table`: $1 caller, $2 id. */
-void row_compose(const resource_t *resource, const char *table, buf_t *text);
+/* One row of `table`: $1 caller, $2 id. `offset`: with its channel's head. */
+void row_compose(const resource_t *resource, const char *table, int offset,
+    buf_t *text);
 
 /* "a.id, a.name, ..."; `listed` leaves DETAIL columns out. What is shown
  * instead of a column has its name. */

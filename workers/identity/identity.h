@@ -41,5 +41,7 @@ void op_auth_register(request_t *rq);
 void op_auth_setup(request_t *rq);
 void op_auth_login(request_t *rq);
 void op_auth_me(request_t *rq);
+void op_auth_ticket(request_t *rq);
+void op_ticket_redeem(request_t *rq);
 
 #endif

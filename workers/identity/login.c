@@ -1,7 +1,8 @@
 /* login.c: POST auth/login.
  *
  * An address that is not known, a wrong password and a deactivated account
- * get the same reply after the same work: one query and one hash. */
+ * get the same reply after the same work: one query and one hash. A sign-in is
+ * an event of the user's channel. */
 
 #include "account.h"
 #include "hashing.h"
@@ -9,7 +10,7 @@
 #include "token.h"
 
 #include "common/utf8.h"
-#include "workers/db/db.h"
+#include "workers/db/event.h"
 
 #include <arpa/inet.h>
 #include <time.h>
@@ -99,6 +100,49 @@ authenticate(request_t *rq, slice_t typed, slice_t password)
     return row;
 }
 
+/* ---- the session ---- */
+
+static slice_t
+event_data(request_t *rq, const token_subject_t *subject)
+{
+    value_t session = value_uuid(subject->session);
+    value_t agent = user_agent(rq), ip = client_ip(rq);
+    buf_t out;
+
+    buf_init(&out, rq->arena, 512);
+    buf_puts(&out, "{\"session_id\":");
+    json_put_value(&out, &session);
+    buf_puts(&out, ",\"user_agent\":");
+    json_put_value(&out, &agent);
+    buf_puts(&out, ",\"client_ip\":");
+    json_put_value(&out, &ip);
+    buf_putc(&out, '}');
+    return buf_slice(&out);
+}
+
+static void
+open_session(request_t *rq, const token_subject_t *subject)
+{
+    char *channel = arena_alloc(rq->arena, 5 + UUID_TEXT);
+
+    memcpy(channel, "user:", 5);
+    uuid_format(&subject->user, channel + 5);
+
+    db_begin(rq);
+    /* No row: deactivated since it was read. */
+    if (db_row(rq, Q_SESSION_CREATE, value_uuid(subject->session),
+            value_uuid(subject->user), value_int(token_ttl()),
+            user_agent(rq), client_ip(rq)) == NULL)
+    {
+        raise_refused(rq);
+    }
+    event_publish(rq, db_row(rq, Q_EVENT_APPEND,
+        value_text((slice_t) { channel, 5 + UUID_TEXT }),
+        value_string("user.signed_in"),
+        value_json(event_data(rq, subject))));
+    db_commit(rq);
+}
+
 static void
 reply_token(request_t *rq, const char *token, const db_row_t *user)
 {
@@ -135,14 +179,7 @@ op_auth_login(request_t *rq)
     subject.name = db_text(user, "name");
     subject.superuser = db_bool(user, "is_superuser");
 
-    /* No row: deactivated since it was read. */
-    if (db_row(rq, Q_SESSION_CREATE, value_uuid(subject.session),
-            value_uuid(subject.user), value_int(token_ttl()),
-            user_agent(rq), client_ip(rq)) == NULL)
-    {
-        raise_refused(rq);
-    }
-
+    open_session(rq, &subject);
     token = token_issue(rq->arena, &subject, time(NULL));
     if (token == NULL) {
         rq_raise(rq, 500, "internal_error", "the token could not be signed");

@@ -6,14 +6,14 @@
 
 #include "realtime.h"
 
-#include "workers/db/event.h"
+#include "event_text.h"
+
 #include "workers/runtime/endpoint.h"
 #include "workers/runtime/log.h"
 
-#include <inttypes.h>
-#include <zmq.h>
-
 #include <errno.h>
+#include <time.h>
+#include <zmq.h>
 
 #define EVENTS_QUEUED 65536    /* messages, per subscriber */
 #define LINGER_MS     1000
@@ -38,41 +38,112 @@ send_part(slice_t part, int flags)
 }
 
 static void
-put_event(buf_t *out, const event_t *event)
+send_event(const event_t *event)
 {
-    buf_puts(out, "{\"channel\":");
-    json_put_string(out, event->channel);
-    buf_printf(out, ",\"offset\":%" PRId64 ",\"type\":", event->offset);
-    json_put_string(out, event->type);
-    buf_puts(out, ",\"data\":");
-    if (event->data.len > 0) {
-        buf_put(out, event->data.data, event->data.len);
-    } else {
-        buf_puts(out, "null");
-    }
-    buf_puts(out, ",\"timestamp\":");
-    json_put_time(out, event->time);
-    buf_putc(out, '}');
-}
-
-static void
-publish(const event_t *event)
-{
-    buf_t text;
+    buf_t record;
     int rc;
 
-    buf_init(&text, events.arena, 512);
-    put_event(&text, event);
+    buf_init(&record, events.arena, 512);
+    event_put(&record, event);
 
     rc = send_part(event->channel, ZMQ_SNDMORE);
     if (rc == 0) {
-        rc = send_part(buf_slice(&text), 0);
+        rc = send_part(buf_slice(&record), 0);
     }
     if (rc != 0 && events.failed++ == 0) {
         log_warn("publishing an event failed: %s", zmq_strerror(-rc));
     }
     arena_reset(events.arena);
 }
+
+static event_t
+access_changed(slice_t key)
+{
+    return (event_t) {
+        .kind = EVENT_CONTROL,
+        .channel = SLICE("control"),
+        .type = SLICE("access"),
+        .key = key,
+    };
+}
+
+/* Of what is gone nobody may watch the channel. */
+static int
+is_deletion(const event_t *event)
+{
+    static const char end[] = ".deleted";
+    size_t len = sizeof(end) - 1;
+
+    return event->kind == EVENT_CHANGE && event->type.len > len
+           && memcmp(event->type.data + event->type.len - len, end, len) == 0;
+}
+
+static void
+publish(const event_t *event)
+{
+    send_event(event);
+    if (is_deletion(event)) {
+        event_t control = access_changed(event->channel);
+
+        send_event(&control);
+    }
+}
+
+/* ---- saying ---- */
+
+static int64_t
+now_us(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+void
+event_signal(request_t *rq, slice_t channel, slice_t type, slice_t data)
+{
+    event_send(rq, &(event_t) {
+        .kind = EVENT_SIGNAL,
+        .channel = channel,
+        .type = type,
+        .data = data,
+        .time = now_us(),
+    });
+}
+
+void
+event_delta(slice_t channel, slice_t key, slice_t text, int done)
+{
+    event_emit(&(event_t) {
+        .kind = EVENT_DELTA,
+        .flags = done ? EVENT_DONE : 0,
+        .channel = channel,
+        .type = SLICE("message.delta"),
+        .key = key,
+        .data = text,
+    });
+}
+
+void
+event_access_changed_channel(request_t *rq, slice_t channel)
+{
+    event_t event = access_changed(channel);
+
+    event_send(rq, &event);
+}
+
+void
+event_access_changed_user(request_t *rq, hive_uuid_t user)
+{
+    char *key = arena_alloc(rq->arena, 5 + UUID_TEXT);
+
+    memcpy(key, "user:", 5);
+    uuid_format(&user, key + 5);
+    event_access_changed_channel(rq, (slice_t) { key, 5 + UUID_TEXT });
+}
+
+/* ---- life ---- */
 
 int
 events_start(void *zmq_context, const char *endpoint)

@@ -35,6 +35,7 @@ work_tell(const work_t *work, const char *state, int64_t offset)
     n = snprintf(data, sizeof(data), "{\"state\":\"%s\",\"attempt\":%d}",
         state, work->run.attempt);
     event_emit(&(event_t) {
+        .kind = EVENT_CHANGE,
         .channel = { channel, sizeof(channel) },
         .offset = offset,
         .type = { type, (size_t) len },

@@ -51,9 +51,9 @@ say(const char *prefix, slice_t name)
     memcpy(channel, prefix, len);
     memcpy(channel + len, name.data, name.len);
     event_emit(&(event_t) {
+        .kind = EVENT_SIGNAL,
         .channel = { channel, len + name.len },
         .type = SLICE("wake"),
-        .time = engine_now_us(),
     });
 }
 

@@ -60,8 +60,9 @@ static void
 publish(request_t *rq, const new_task_t *task, slice_t data)
 {
     char *channel = arena_alloc(rq->arena, 5 + UUID_TEXT);
-    event_t event = { .offset = 1, .type = SLICE("task.created"),
-        .data = data, .time = task_id_time(&task->id) };
+    event_t event = { .kind = EVENT_CHANGE, .offset = 1,
+        .type = SLICE("task.created"), .data = data,
+        .time = task_id_time(&task->id) };
 
     memcpy(channel, "task:", 5);
     uuid_format(&task->id, channel + 5);

@@ -1,5 +1,5 @@
-/* retention.c: what is old goes: finished tasks by the day, what belonged to
- * them and events in batches (sql/queries/retention.sql). One process at a
+/* retention.c: what is old goes: finished tasks and events by the day, what
+ * belonged to tasks in batches (sql/queries/retention.sql). One process at a
  * time sees to it: the one that finds a row of `chores` due and moves it on. */
 
 #include "work.h"
@@ -21,6 +21,9 @@
 #define BUSY_TRIES   20
 #define BUSY_MS      500
 #define NAME_MAX_LEN 64
+#define PARTED       (sizeof(parted) / sizeof(parted[0]))
+
+static const char *const parted[] = { "task_history", "events" };
 
 static struct {
     unsigned days;
@@ -39,23 +42,26 @@ take(request_t *rq, const char *chore, int64_t for_ms)
 static void
 prepare(request_t *rq, void *arg)
 {
-    const db_row_t *row;
-    int64_t made;
-
     (void) arg;
-    if (!take(rq, "task_history_days", DAYS_MS)) {
+    if (!take(rq, "days", DAYS_MS)) {
         return;
     }
-    row = db_row(rq, Q_RETENTION_PREPARE, value_int(DAYS_AHEAD));
-    made = row == NULL ? 0 : db_int(row, "made");
-    if (made > 0) {
-        log_info("history has room for %" PRId64 " more days", made);
+    for (size_t i = 0; i < PARTED; i++) {
+        const db_row_t *row = db_row(rq, Q_RETENTION_PREPARE,
+            value_string(parted[i]), value_int(DAYS_AHEAD));
+        int64_t made = row == NULL ? 0 : db_int(row, "made");
+
+        if (made > 0) {
+            log_info("%s has room for %" PRId64 " more days", parted[i],
+                made);
+        }
     }
 }
 
 /* ---- the days gone by ---- */
 
 typedef struct {
+    const char *relation;
     char name[NAME_MAX_LEN];   /* the partition looked at; "": none yet */
     int none;                  /* there is none after it */
     int busy;
@@ -73,8 +79,8 @@ drop_next(request_t *rq, void *arg)
     day->dropped = day->busy = day->none = 0;
     db_begin(rq);
     db_exec(rq, Q_RETENTION_PATIENCE, value_string("10min"));
-    row = db_row(rq, Q_RETENTION_DROP, value_int(retention.days),
-        value_string(day->name));
+    row = db_row(rq, Q_RETENTION_DROP, value_string(day->relation),
+        value_int(retention.days), value_string(day->name));
     if (row == NULL) {
         day->none = 1;
     } else if (slice_equal(db_text(row, "outcome"), SLICE("busy"))) {
@@ -91,9 +97,9 @@ drop_next(request_t *rq, void *arg)
 
 /* A partition that others use all the time is tried again in an hour. */
 static void
-drop_days(request_t *rq)
+drop_days(request_t *rq, const char *relation)
 {
-    day_t day = { .name = "" };
+    day_t day = { .relation = relation, .name = "" };
     int tries = 0;
 
     while (!day.none && tries < BUSY_TRIES) {
@@ -198,7 +204,9 @@ loop(request_t *rq, void *arg)
         job_step(rq, prepare, NULL);
         job_step(rq, take_sweep, &mine);
         if (mine) {
-            drop_days(rq);
+            for (size_t i = 0; i < PARTED; i++) {
+                drop_days(rq, parted[i]);
+            }
             sweep_all(rq);
         }
     } while (fiber_sleep(TICK_MS) == 0);

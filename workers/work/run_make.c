@@ -230,7 +230,8 @@ publish(const making_t *making)
     data = arena_printf(rq->arena,
         "{\"state\":\"running\",\"total\":%zu,\"left\":%zu}",
         making->spec->steps->count, making->spec->steps->count);
-    event = (event_t) { .channel = { channel, strlen(channel) }, .offset = 1,
+    event = (event_t) { .kind = EVENT_CHANGE,
+        .channel = { channel, strlen(channel) }, .offset = 1,
         .type = SLICE("run.created"), .data = { data, strlen(data) },
         .time = task_id_time(&making->id) };
     event_send(rq, &event);

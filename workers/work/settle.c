@@ -102,6 +102,7 @@ publish_end(request_t *rq, const db_row_t *row)
     memcpy(channel, "task:", 5);
     uuid_format(&id, channel + 5);
     event_send(rq, &(event_t) {
+        .kind = EVENT_CHANGE,
         .channel = { channel, 5 + UUID_TEXT },
         .offset = db_int(row, "seq"),
         .type = { type, strlen(type) },

@@ -82,13 +82,16 @@ void op_schedule_resume(request_t *rq);
 void op_schedule_fire(request_t *rq);
 void op_schedule_preview(request_t *rq);
 
+/* At start: tells realtime/ of the channels of all these. */
+void channels_init(void);
+
 /* The job that fires schedules: after db_start, with one fiber of `fibers`. 0,
  * or as job_start. To be stopped before db_stop. */
 int schedules_start(fiber_sched_t *fibers);
 void schedules_stop(void);
 
-/* Makes the partitions of task_history for the days to come, and has old days,
- * old events and what belonged to them go; `days` is how long what finished is
+/* Makes the partitions of task_history and events for the days to come, and has
+ * old days and what belonged to them go; `days` is how long what finished is
  * kept. After db_start, with one fiber; 0 or negative errno. To be stopped
  * before db_stop; its fiber is gone soon after. */
 int retention_start(fiber_sched_t *fibers, unsigned days);

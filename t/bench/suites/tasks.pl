@@ -377,7 +377,7 @@ sub million {
     my (%at, $size);
     $it->start_workers(%quiet, HIVE_TASKS_SLOTS => 0);
     $hive->wait_up;
-    my $days = count('select count(*) from task_history_days');
+    my $days = count("select count(*) from partition_days where relation = 'task_history'");
     for my $back (1 .. 30) {     # as if the instance were a month old
         $db->do(<<"SQL");
 do \$\$ declare d date := (now() at time zone 'UTC')::date - $back; p text := 'task_history_' || to_char(d, 'YYYYMMDD'); begin
