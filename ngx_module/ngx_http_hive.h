@@ -5,7 +5,8 @@
  * ngx_http_hive_module.c     directives, configuration, process start and end
  * ngx_http_hive_handler.c    content handler: from a request to its operation
  * ngx_http_hive_token.c      bearer tokens and the cache of verified ones
- * ngx_http_hive_dispatch.c   held requests: sending, resending, ending them
+ * ngx_http_hive_dispatch.c   held requests: from their body to their end
+ * ngx_http_hive_call.c       calls of workers: sending, resending, losing them
  * ngx_http_hive_request.c    from a request to its record on the wire
  * ngx_http_hive_peers.c      the worker processes: sockets and batches
  * ngx_http_hive_beat.c       heartbeats, and which peer a request goes to
@@ -51,8 +52,10 @@
 
 
 typedef struct ngx_http_hive_ctx_s       ngx_http_hive_ctx_t;
+typedef struct ngx_http_hive_call_s      ngx_http_hive_call_t;
 typedef struct ngx_http_hive_peer_s      ngx_http_hive_peer_t;
 typedef struct ngx_http_hive_peers_s     ngx_http_hive_peers_t;
+typedef struct ngx_http_hive_hub_s       ngx_http_hive_hub_t;
 typedef struct ngx_http_hive_tokens_s    ngx_http_hive_tokens_t;
 typedef struct ngx_http_hive_counters_s  ngx_http_hive_counters_t;
 
@@ -71,6 +74,23 @@ typedef struct {
     time_t                      leeway;
     ngx_uint_t                  token_cache;    /* entries */
 
+    /* the live stream */
+    size_t                      message_max;
+    ngx_uint_t                  fragments_max;
+    ngx_msec_t                  ping_interval;
+    ngx_msec_t                  ping_timeout;
+    ngx_msec_t                  drain;          /* of a reload, with jitter */
+    size_t                      queue_bytes;    /* that wait for a client */
+    ngx_uint_t                  queue_frames;
+    ngx_uint_t                  slow;           /* policy */
+    ngx_uint_t                  refuse;         /* how bad credentials are */
+    ngx_flag_t                  deflate;
+    ngx_array_t                *origins;        /* of ngx_str_t; NULL: any */
+    ngx_uint_t                  max_connections;    /* of a user */
+    ngx_uint_t                  max_subscriptions;  /* of a connection */
+    ngx_uint_t                  rate;           /* messages a second */
+    ngx_msec_t                  events_check;   /* between looks at heads */
+
     ngx_shm_zone_t             *zone;
     route_table_t              *routes;
     ngx_uint_t                  enabled;        /* some location has us */
@@ -79,15 +99,79 @@ typedef struct {
     ngx_http_hive_peers_t      *peers;
     ngx_http_hive_tokens_t     *tokens;
     ngx_http_hive_counters_t   *counters;
+    ngx_http_hive_hub_t        *hub;
 } ngx_http_hive_main_conf_t;
+
+
+#define NGX_HTTP_HIVE_SLOW_CLOSE     0
+#define NGX_HTTP_HIVE_SLOW_SNAPSHOT  1
+
+#define NGX_HTTP_HIVE_REFUSE_STATUS  0
+#define NGX_HTTP_HIVE_REFUSE_CLOSE   1
 
 
 typedef struct {
     ngx_flag_t                  enable;
+    ngx_flag_t                  echo;
 } ngx_http_hive_loc_conf_t;
 
 
+/* ---- calls: what a worker is asked ---- */
+
+typedef enum {
+    NGX_HTTP_HIVE_NO_WORKER = 0,
+    NGX_HTTP_HIVE_FULL,                         /* all workers are */
+    NGX_HTTP_HIVE_LOST,                         /* with its worker: it may
+                                                   have been executed */
+    NGX_HTTP_HIVE_EXPIRED
+} ngx_http_hive_failure_t;
+
+
+/*
+ * Whose call it is. What put() and refuse() return other than NGX_DONE is
+ * what end() is called with, or whoever has just sent the call gets.
+ */
+
+typedef struct {
+    /* appends it to the peer's batch under call->id; NGX_DONE: it is there */
+    ngx_int_t                 (*put)(ngx_http_hive_call_t *call,
+                                     ngx_http_hive_peer_t *peer);
+
+    /* a record of the reply has come; call->peer still has the call */
+    void                      (*record)(ngx_http_hive_call_t *call,
+                                        wire_record_t *record);
+
+    /* there will be no reply */
+    ngx_int_t                 (*refuse)(ngx_http_hive_call_t *call,
+                                        ngx_http_hive_failure_t failure);
+
+    /* ends it from an event that is not its own */
+    void                      (*end)(ngx_http_hive_call_t *call, ngx_int_t rc);
+
+    /* a second worker may execute it although the first may have */
+    ngx_uint_t                (*may_resend)(ngx_http_hive_call_t *call);
+} ngx_http_hive_call_type_t;
+
+
+struct ngx_http_hive_call_s {
+    ngx_http_hive_call_type_t  *type;
+    ngx_http_hive_peers_t      *peers;
+    ngx_http_hive_peer_t       *peer;           /* has the call */
+    ngx_http_hive_peer_t       *last_peer;      /* had it */
+    ngx_queue_t                 queue;          /* of the peer, or waiting */
+    uint64_t                    id;             /* on the wire */
+    uint64_t                    batch;          /* that carried it there */
+    ngx_event_t                 timer;
+    ngx_msec_t                  deadline;
+
+    unsigned                    resends:4;
+    unsigned                    executed:1;     /* a lost peer may have */
+    unsigned                    waiting:1;      /* for the first peer */
+};
+
+
 struct ngx_http_hive_ctx_s {
+    ngx_http_hive_call_t        call;           /* first: is cast back */
     ngx_http_request_t         *request;
     const operation_t          *op;             /* NULL until routed */
     const char                 *code;           /* of the problem sent */
@@ -101,13 +185,6 @@ struct ngx_http_hive_ctx_s {
     hive_uuid_t                 session;
 
     /* held */
-    ngx_http_hive_peer_t       *peer;           /* has the request */
-    ngx_http_hive_peer_t       *last_peer;      /* had it */
-    ngx_queue_t                 queue;          /* of the peer, or waiting */
-    uint64_t                    id;             /* on the wire */
-    uint64_t                    batch;          /* that carried it there */
-    ngx_event_t                 timer;
-    ngx_msec_t                  deadline;
     ngx_uint_t                  nparams;
     slice_t                     params[ROUTE_PARAMS_MAX];
     ngx_str_t                   query;
@@ -120,14 +197,13 @@ struct ngx_http_hive_ctx_s {
     ngx_uint_t                  buffers;        /* made so far */
     ngx_uint_t                  granted;        /* chunks that may come */
 
+    ngx_str_t                   secret;         /* taken out of the path */
+
     /* the document that stands in for nginx's own error page */
     ngx_buf_t                  *substitute;
 
     unsigned                    principal:8;    /* WIRE_SIGNED_IN, ... */
-    unsigned                    resends:4;
     unsigned                    traced:1;       /* trace_id is set */
-    unsigned                    executed:1;     /* a lost peer may have */
-    unsigned                    waiting:1;      /* for the first peer */
     unsigned                    streaming:1;    /* head has been sent */
     unsigned                    limit_body:1;
     unsigned                    answered:1;     /* by us: no substitute */
@@ -170,7 +246,7 @@ struct ngx_http_hive_peer_s {
 
 
 typedef struct {
-    ngx_http_hive_ctx_t        *ctx;            /* NULL: free */
+    ngx_http_hive_call_t       *call;           /* NULL: free */
     uint32_t                    generation;
     uint32_t                    next;           /* free one */
 } ngx_http_hive_slot_t;
@@ -254,6 +330,11 @@ struct ngx_http_hive_counters_s {
     ngx_atomic_t                in_flight;      /* gauges */
     ngx_atomic_t                waiting;
     ngx_atomic_t                peers_up;
+    ngx_atomic_t                ws_connections;
+    ngx_atomic_t                sse_connections;
+    ngx_atomic_t                subscriptions;
+    ngx_atomic_t                channels;
+    ngx_atomic_t                queued_bytes;
 
     ngx_atomic_t                shed;
     ngx_atomic_t                no_worker;
@@ -269,6 +350,29 @@ struct ngx_http_hive_counters_s {
     ngx_atomic_t                token_refused;
     ngx_atomic_t                peers_lost;
 
+    ngx_atomic_t                events_received;
+    ngx_atomic_t                events_repeated;
+    ngx_atomic_t                events_malformed;
+    ngx_atomic_t                events_recovered;
+    ngx_atomic_t                gaps;
+    ngx_atomic_t                resets;
+    ngx_atomic_t                unrecovered;
+    ngx_atomic_t                withdrawn;
+    ngx_atomic_t                frames_sent;
+    ngx_atomic_t                frames_dropped;
+    ngx_atomic_t                ws_opened;
+    ngx_atomic_t                ws_refused;
+    ngx_atomic_t                ws_slow;
+    ngx_atomic_t                ws_timeouts;
+    ngx_atomic_t                ws_failed;      /* they broke a rule */
+    ngx_atomic_t                ws_messages;
+    ngx_atomic_t                ws_limited;
+    ngx_atomic_t                ws_bytes_in;
+    ngx_atomic_t                ws_bytes_out;
+    ngx_atomic_t                client_reports;
+    ngx_atomic_t                client_lag_ms;  /* sums of what they say */
+    ngx_atomic_t                client_frames;
+
     /* the last one is for what no operation has claimed */
     ngx_http_hive_histogram_t   ops[OPERATIONS + 1][NGX_HTTP_HIVE_CLASSES];
 } __attribute__((aligned(64)));
@@ -279,6 +383,8 @@ typedef struct {
     ngx_atomic_t                size;           /* of a slot */
     ngx_atomic_t                nslots;
     ngx_http_hive_counters_t   *slots;
+    ngx_rbtree_t                users;          /* connected: users.c */
+    ngx_rbtree_node_t           users_sentinel;
 } ngx_http_hive_shared_t;
 
 
@@ -307,6 +413,7 @@ ngx_int_t ngx_http_hive_health_ready(ngx_http_request_t *r,
 /* ---- handler ---- */
 
 ngx_int_t ngx_http_hive_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_hive_secret_handler(ngx_http_request_t *r);
 
 /* The request's context, made at first use; NULL: out of memory. */
 ngx_http_hive_ctx_t *ngx_http_hive_get_ctx(ngx_http_request_t *r);
@@ -321,11 +428,8 @@ extern ngx_http_request_body_filter_pt  ngx_http_hive_next_request_body_filter;
 
 /* ---- requests on the wire ---- */
 
-/*
- * Appends the request to the peer's batch under ctx->id. NGX_DONE: it is
- * there; otherwise what to finalize it with.
- */
-ngx_int_t ngx_http_hive_put_request(ngx_http_hive_ctx_t *ctx,
+/* Of the type of a held request's call. */
+ngx_int_t ngx_http_hive_put_request(ngx_http_hive_call_t *call,
     ngx_http_hive_peer_t *peer);
 
 /* A header the client sent, by lower-case name; NULL: absent. */
@@ -351,31 +455,51 @@ ngx_int_t ngx_http_hive_token(ngx_http_request_t *r,
     jws_status_t *reason);
 
 
+/* The same of a token that has come in another way: never NGX_DECLINED. */
+ngx_int_t ngx_http_hive_token_text(ngx_http_hive_main_conf_t *hmcf,
+    ngx_str_t *text, ngx_http_hive_token_t **token, jws_status_t *reason);
+
+
 /* ---- dispatch ---- */
 
 /* Takes over a request whose body has been read: sends it and holds it. */
 void ngx_http_hive_dispatch(ngx_http_hive_ctx_t *ctx);
 
-/* Requests that wait since before the first peer was heard. */
-void ngx_http_hive_dispatch_waiting(ngx_http_hive_peers_t *peers);
-
-/*
- * All that is in flight on a peer is lost there: resent to others or
- * answered. `cancel`: tell it, should it live.
- */
-void ngx_http_hive_fail_over(ngx_http_hive_peer_t *peer, ngx_uint_t cancel);
-
-/* The held request of a wire id, NULL when that peer has no such one. */
-ngx_http_hive_ctx_t *ngx_http_hive_in_flight(ngx_http_hive_peer_t *peer,
-    uint64_t id);
-
-/* Lets go of the request's place: no reply of this id is awaited any more. */
-void ngx_http_hive_release(ngx_http_hive_ctx_t *ctx);
-
 /* Ends a held request from an event that is not its own. */
 void ngx_http_hive_end(ngx_http_hive_ctx_t *ctx, ngx_int_t rc);
 
 void ngx_http_hive_set_deadline(ngx_http_hive_ctx_t *ctx);
+
+
+/* ---- calls ---- */
+
+/*
+ * Sends the call, whose type, peers, and timer's log are set: NGX_DONE, and
+ * its reply, its failure or its end follow; otherwise what its type returned.
+ */
+ngx_int_t ngx_http_hive_call(ngx_http_hive_call_t *call, ngx_msec_t time);
+
+/* Has it expire that much later than now. */
+void ngx_http_hive_call_renew(ngx_http_hive_call_t *call, ngx_msec_t time);
+
+/* Whoever has it may stop, and nothing of it is awaited any more. */
+void ngx_http_hive_call_cancel(ngx_http_hive_call_t *call);
+
+/* Lets go of its place: no reply of this id is awaited any more. */
+void ngx_http_hive_call_release(ngx_http_hive_call_t *call);
+
+/* The one of a wire id, NULL when that peer has no such one. */
+ngx_http_hive_call_t *ngx_http_hive_in_flight(ngx_http_hive_peer_t *peer,
+    uint64_t id);
+
+/* Those that wait since before the first peer was heard. */
+void ngx_http_hive_call_waiting(ngx_http_hive_peers_t *peers);
+
+/*
+ * All that is in flight on a peer is lost there: sent to others or refused.
+ * `cancel`: tell it, should it live.
+ */
+void ngx_http_hive_fail_over(ngx_http_hive_peer_t *peer, ngx_uint_t cancel);
 
 
 /* ---- peers ---- */

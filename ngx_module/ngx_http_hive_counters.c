@@ -5,7 +5,7 @@
  */
 
 
-#include "ngx_http_hive.h"
+#include "ngx_http_hive_hub.h"
 
 
 #define NGX_HTTP_HIVE_MAGIC  0x48495645
@@ -14,6 +14,7 @@
 static ngx_int_t ngx_http_hive_init_zone(ngx_shm_zone_t *shm_zone, void *data);
 static ngx_http_hive_counters_t *ngx_http_hive_claim(
     ngx_http_hive_shared_t *sh);
+static void ngx_http_hive_gauges(ngx_http_hive_counters_t *slot);
 static ngx_uint_t ngx_http_hive_dead(ngx_atomic_uint_t pid);
 static ngx_uint_t ngx_http_hive_status(ngx_http_request_t *r);
 
@@ -91,9 +92,14 @@ ngx_http_hive_init_zone(ngx_shm_zone_t *shm_zone, void *data)
 
     shpool->log_nomem = 0;
 
-    /* as many slots as there is room for */
+    ngx_rbtree_init(&sh->users, &sh->users_sentinel,
+                    ngx_str_rbtree_insert_value);
 
-    for (n = shm_zone->shm.size / sizeof(ngx_http_hive_counters_t); n; n--) {
+    /* as many slots as there is room for, a quarter left for users */
+
+    n = shm_zone->shm.size / 4 * 3 / sizeof(ngx_http_hive_counters_t);
+
+    for ( /* void */ ; n; n--) {
         sh->slots = ngx_slab_calloc(shpool,
                                     n * sizeof(ngx_http_hive_counters_t));
         if (sh->slots) {
@@ -144,6 +150,8 @@ ngx_http_hive_counters_init(ngx_cycle_t *cycle,
         ngx_memzero(hmcf->counters, sizeof(ngx_http_hive_counters_t));
     }
 
+    ngx_http_hive_users_forget(hmcf);
+
     return NGX_OK;
 }
 
@@ -170,9 +178,7 @@ ngx_http_hive_claim(ngx_http_hive_shared_t *sh)
             continue;
         }
 
-        slot->in_flight = 0;
-        slot->waiting = 0;
-        slot->peers_up = 0;
+        ngx_http_hive_gauges(slot);
 
         if (mine) {
             ngx_memory_barrier();
@@ -187,6 +193,21 @@ ngx_http_hive_claim(ngx_http_hive_shared_t *sh)
 }
 
 
+/* What is counted up and down begins at nothing. */
+static void
+ngx_http_hive_gauges(ngx_http_hive_counters_t *slot)
+{
+    slot->in_flight = 0;
+    slot->waiting = 0;
+    slot->peers_up = 0;
+    slot->ws_connections = 0;
+    slot->sse_connections = 0;
+    slot->subscriptions = 0;
+    slot->channels = 0;
+    slot->queued_bytes = 0;
+}
+
+
 static ngx_uint_t
 ngx_http_hive_dead(ngx_atomic_uint_t pid)
 {
@@ -197,9 +218,7 @@ ngx_http_hive_dead(ngx_atomic_uint_t pid)
 void
 ngx_http_hive_counters_exit(ngx_http_hive_main_conf_t *hmcf)
 {
-    hmcf->counters->in_flight = 0;
-    hmcf->counters->waiting = 0;
-    hmcf->counters->peers_up = 0;
+    ngx_http_hive_gauges(hmcf->counters);
 
     ngx_memory_barrier();
 

@@ -5,7 +5,7 @@
  */
 
 
-#include "ngx_http_hive.h"
+#include "ngx_http_hive_hub.h"
 
 
 #define NGX_HTTP_HIVE_ALLOW_LEN                                               \
@@ -155,6 +155,80 @@ ngx_http_hive_get_ctx(ngx_http_request_t *r)
     ngx_http_set_ctx(r, ctx, ngx_http_hive_module);
 
     return ctx;
+}
+
+
+/*
+ * Rewrite phase: the token of "/ws/{token}" is taken out of the request, so
+ * that no log has it.
+ */
+ngx_int_t
+ngx_http_hive_secret_handler(ngx_http_request_t *r)
+{
+    u_char                    *p, *last;
+    ngx_str_t                  secret, line;
+    ngx_http_hive_ctx_t       *ctx;
+    ngx_http_hive_loc_conf_t  *hlcf;
+
+    if (r != r->main || r->uri.len <= 4
+        || ngx_strncmp(r->uri.data, "/ws/", 4) != 0)
+    {
+        return NGX_DECLINED;
+    }
+
+    hlcf = ngx_http_get_module_loc_conf(r, ngx_http_hive_module);
+
+    if (!hlcf->enable) {
+        return NGX_DECLINED;
+    }
+
+    ctx = ngx_http_hive_get_ctx(r);
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ctx->secret.len) {
+        return NGX_DECLINED;
+    }
+
+    secret.len = r->uri.len - 4;
+    secret.data = ngx_pstrdup(r->pool, &(ngx_str_t) { secret.len,
+                                                      r->uri.data + 4 });
+
+    line.data = ngx_pnalloc(r->pool, sizeof("GET /ws/- HTTP/1.1") + 16
+                                     + r->args.len);
+
+    if (secret.data == NULL || line.data == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ctx->secret = secret;
+
+    /* "GET /ws/-?args HTTP/1.1", of which the address is a part */
+
+    p = ngx_cpymem(line.data, r->method_name.data,
+                   ngx_min(r->method_name.len, 16));
+    *p++ = ' ';
+
+    r->unparsed_uri.data = p;
+    p = ngx_cpymem(p, "/ws/-", 5);
+    ngx_str_set(&r->uri, "/ws/-");
+
+    if (r->args.len) {
+        *p++ = '?';
+        last = ngx_cpymem(p, r->args.data, r->args.len);
+        r->args.data = p;
+        p = last;
+    }
+
+    r->unparsed_uri.len = p - r->unparsed_uri.data;
+
+    p = ngx_cpymem(p, " HTTP/1.1", 9);
+    line.len = p - line.data;
+
+    r->request_line = line;
+
+    return NGX_DECLINED;
 }
 
 
@@ -426,6 +500,22 @@ ngx_http_hive_answer(ngx_http_request_t *r, ngx_http_hive_ctx_t *ctx,
 
     case OPERATION_metrics:
         return ngx_http_hive_metrics(r, ctx);
+
+    case OPERATION_websocket:
+    case OPERATION_websocket_token:
+        return ngx_http_hive_ws_handler(r, ctx);
+
+    case OPERATION_events:
+        return ngx_http_hive_sse_handler(r, ctx);
+
+    case OPERATION_events_history:
+        return ngx_http_hive_history_handler(r, ctx);
+
+    case OPERATION_websocket_health:
+        return ngx_http_hive_ws_health(r, ctx);
+
+    case OPERATION_websocket_stats:
+        return ngx_http_hive_ws_stats(r, ctx);
 
     case OPERATION_auth_whoami:
 

@@ -104,6 +104,103 @@ static ngx_http_hive_metric_t  ngx_http_hive_single[] = {
     ngx_http_hive_metric("tokens_refused_total", "counter",
                          "Tokens that were not good.", token_refused),
 
+    ngx_http_hive_metric("websocket_connections", "gauge",
+                         "WebSocket connections.", ws_connections),
+
+    ngx_http_hive_metric("sse_connections", "gauge",
+                         "Streams of server-sent events.", sse_connections),
+
+    ngx_http_hive_metric("subscriptions", "gauge",
+                         "Subscriptions of connections to channels.",
+                         subscriptions),
+
+    ngx_http_hive_metric("channels", "gauge",
+                         "Channels watched, by each nginx worker.", channels),
+
+    ngx_http_hive_metric("live_queued_bytes", "gauge",
+                         "Bytes that wait for clients to read.",
+                         queued_bytes),
+
+    ngx_http_hive_metric("events_received_total", "counter",
+                         "Events that workers have published.",
+                         events_received),
+
+    ngx_http_hive_metric("events_repeated_total", "counter",
+                         "Events that had been told already.",
+                         events_repeated),
+
+    ngx_http_hive_metric("events_malformed_total", "counter",
+                         "Events that could not be read.", events_malformed),
+
+    ngx_http_hive_metric("events_recovered_total", "counter",
+                         "Events told to clients that had missed them.",
+                         events_recovered),
+
+    ngx_http_hive_metric("event_gaps_total", "counter",
+                         "Times that workers were asked for what was missing.",
+                         gaps),
+
+    ngx_http_hive_metric("channel_resets_total", "counter",
+                         "Channels all of whose clients had to look anew.",
+                         resets),
+
+    ngx_http_hive_metric("subscriptions_unrecovered_total", "counter",
+                         "Subscriptions that could not be resumed.",
+                         unrecovered),
+
+    ngx_http_hive_metric("subscriptions_withdrawn_total", "counter",
+                         "Subscriptions ended because access was.",
+                         withdrawn),
+
+    ngx_http_hive_metric("live_frames_sent_total", "counter",
+                         "Messages sent to live clients.", frames_sent),
+
+    ngx_http_hive_metric("live_frames_dropped_total", "counter",
+                         "Messages dropped for clients that did not read.",
+                         frames_dropped),
+
+    ngx_http_hive_metric("websocket_opened_total", "counter",
+                         "WebSocket connections that were let in.",
+                         ws_opened),
+
+    ngx_http_hive_metric("websocket_refused_total", "counter",
+                         "WebSocket connections that were not.", ws_refused),
+
+    ngx_http_hive_metric("live_slow_total", "counter",
+                         "Times that a client read too slowly.", ws_slow),
+
+    ngx_http_hive_metric("websocket_timeouts_total", "counter",
+                         "WebSocket connections that left a ping unanswered.",
+                         ws_timeouts),
+
+    ngx_http_hive_metric("websocket_failed_total", "counter",
+                         "WebSocket connections that broke a rule.",
+                         ws_failed),
+
+    ngx_http_hive_metric("websocket_messages_total", "counter",
+                         "Messages from clients.", ws_messages),
+
+    ngx_http_hive_metric("websocket_limited_total", "counter",
+                         "Messages dropped since there were too many.",
+                         ws_limited),
+
+    ngx_http_hive_metric("live_received_bytes_total", "counter",
+                         "Bytes from live clients.", ws_bytes_in),
+
+    ngx_http_hive_metric("live_sent_bytes_total", "counter",
+                         "Bytes sent to live clients.", ws_bytes_out),
+
+    ngx_http_hive_metric("client_reports_total", "counter",
+                         "Reports of clients on themselves.",
+                         client_reports),
+
+    ngx_http_hive_metric("client_lag_milliseconds_total", "counter",
+                         "Sum of the lags that they report.", client_lag_ms),
+
+    ngx_http_hive_metric("client_refresh_rate_total", "counter",
+                         "Sum of the pictures a second that they report.",
+                         client_frames),
+
     { NULL, NULL, NULL, 0 }
 };
 

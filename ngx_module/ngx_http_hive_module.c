@@ -4,7 +4,7 @@
  */
 
 
-#include "ngx_http_hive.h"
+#include "ngx_http_hive_hub.h"
 
 
 #define NGX_HTTP_HIVE_KEY_FILE_MAX  65536
@@ -27,6 +27,10 @@ static char *ngx_http_hive_jwt_key(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_hive_deadline(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_http_hive_ping_conf(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_hive_origins(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 static ngx_int_t ngx_http_hive_read_key(ngx_conf_t *cf, ngx_str_t *name,
     ngx_str_t *data);
 static void ngx_http_hive_cleanup(void *data);
@@ -42,6 +46,23 @@ static ngx_conf_num_bounds_t  ngx_http_hive_credit_bounds = {
 
 static ngx_conf_num_bounds_t  ngx_http_hive_token_bounds = {
     ngx_conf_check_num_bounds, 1, 1000000
+};
+
+
+static ngx_conf_num_bounds_t  ngx_http_hive_live_bounds = {
+    ngx_conf_check_num_bounds, 1, 65536
+};
+
+static ngx_conf_enum_t  ngx_http_hive_slow_policies[] = {
+    { ngx_string("close"), NGX_HTTP_HIVE_SLOW_CLOSE },
+    { ngx_string("snapshot"), NGX_HTTP_HIVE_SLOW_SNAPSHOT },
+    { ngx_null_string, 0 }
+};
+
+static ngx_conf_enum_t  ngx_http_hive_refusals[] = {
+    { ngx_string("status"), NGX_HTTP_HIVE_REFUSE_STATUS },
+    { ngx_string("close"), NGX_HTTP_HIVE_REFUSE_CLOSE },
+    { ngx_null_string, 0 }
 };
 
 
@@ -124,6 +145,111 @@ static ngx_command_t  ngx_http_hive_commands[] = {
       offsetof(ngx_http_hive_main_conf_t, stream_credit),
       &ngx_http_hive_credit_bounds },
 
+    { ngx_string("hive_websocket_message"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_size_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_hive_main_conf_t, message_max),
+      NULL },
+
+    { ngx_string("hive_websocket_fragments"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_hive_main_conf_t, fragments_max),
+      &ngx_http_hive_live_bounds },
+
+    { ngx_string("hive_websocket_ping"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE2,
+      ngx_http_hive_ping_conf,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("hive_websocket_drain"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_hive_main_conf_t, drain),
+      NULL },
+
+    { ngx_string("hive_websocket_refuse"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_hive_main_conf_t, refuse),
+      &ngx_http_hive_refusals },
+
+    { ngx_string("hive_websocket_origins"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_1MORE,
+      ngx_http_hive_origins,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("hive_websocket_deflate"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_hive_main_conf_t, deflate),
+      NULL },
+
+    { ngx_string("hive_websocket_rate"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_hive_main_conf_t, rate),
+      &ngx_http_hive_live_bounds },
+
+    { ngx_string("hive_live_queue"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_size_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_hive_main_conf_t, queue_bytes),
+      NULL },
+
+    { ngx_string("hive_live_queue_events"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_hive_main_conf_t, queue_frames),
+      &ngx_http_hive_live_bounds },
+
+    { ngx_string("hive_live_slow"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_hive_main_conf_t, slow),
+      &ngx_http_hive_slow_policies },
+
+    { ngx_string("hive_live_connections"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_hive_main_conf_t, max_connections),
+      &ngx_http_hive_live_bounds },
+
+    { ngx_string("hive_live_subscriptions"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_hive_main_conf_t, max_subscriptions),
+      &ngx_http_hive_live_bounds },
+
+    { ngx_string("hive_live_check"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_hive_main_conf_t, events_check),
+      NULL },
+
+    { ngx_string("hive_websocket_echo"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_hive_loc_conf_t, echo),
+      NULL },
+
       ngx_null_command
 };
 
@@ -190,6 +316,21 @@ ngx_http_hive_create_main_conf(ngx_conf_t *cf)
     hmcf->token_cache = NGX_CONF_UNSET_UINT;
     hmcf->leeway = NGX_CONF_UNSET;
 
+    hmcf->message_max = NGX_CONF_UNSET_SIZE;
+    hmcf->fragments_max = NGX_CONF_UNSET_UINT;
+    hmcf->ping_interval = NGX_CONF_UNSET_MSEC;
+    hmcf->ping_timeout = NGX_CONF_UNSET_MSEC;
+    hmcf->drain = NGX_CONF_UNSET_MSEC;
+    hmcf->queue_bytes = NGX_CONF_UNSET_SIZE;
+    hmcf->queue_frames = NGX_CONF_UNSET_UINT;
+    hmcf->slow = NGX_CONF_UNSET_UINT;
+    hmcf->refuse = NGX_CONF_UNSET_UINT;
+    hmcf->deflate = NGX_CONF_UNSET;
+    hmcf->max_connections = NGX_CONF_UNSET_UINT;
+    hmcf->max_subscriptions = NGX_CONF_UNSET_UINT;
+    hmcf->rate = NGX_CONF_UNSET_UINT;
+    hmcf->events_check = NGX_CONF_UNSET_MSEC;
+
     for (i = 0; i < LIMIT_CLASSES; i++) {
         hmcf->deadlines[i] = NGX_CONF_UNSET_MSEC;
     }
@@ -222,6 +363,21 @@ ngx_http_hive_init_main_conf(ngx_conf_t *cf, void *conf)
     ngx_conf_init_uint_value(hmcf->stream_credit, 4);
     ngx_conf_init_uint_value(hmcf->token_cache, 4096);
     ngx_conf_init_value(hmcf->leeway, 5);
+
+    ngx_conf_init_size_value(hmcf->message_max, 1024 * 1024);
+    ngx_conf_init_uint_value(hmcf->fragments_max, 1024);
+    ngx_conf_init_msec_value(hmcf->ping_interval, 25000);
+    ngx_conf_init_msec_value(hmcf->ping_timeout, 10000);
+    ngx_conf_init_msec_value(hmcf->drain, 5000);
+    ngx_conf_init_size_value(hmcf->queue_bytes, 1024 * 1024);
+    ngx_conf_init_uint_value(hmcf->queue_frames, 4096);
+    ngx_conf_init_uint_value(hmcf->slow, NGX_HTTP_HIVE_SLOW_CLOSE);
+    ngx_conf_init_uint_value(hmcf->refuse, NGX_HTTP_HIVE_REFUSE_STATUS);
+    ngx_conf_init_value(hmcf->deflate, 1);
+    ngx_conf_init_uint_value(hmcf->max_connections, 100);
+    ngx_conf_init_uint_value(hmcf->max_subscriptions, 256);
+    ngx_conf_init_uint_value(hmcf->rate, 50);
+    ngx_conf_init_msec_value(hmcf->events_check, 3000);
 
     for (i = 0; i < LIMIT_CLASSES; i++) {
         ngx_conf_init_msec_value(hmcf->deadlines[i], 30000);
@@ -260,6 +416,7 @@ ngx_http_hive_create_loc_conf(ngx_conf_t *cf)
     }
 
     hlcf->enable = NGX_CONF_UNSET;
+    hlcf->echo = NGX_CONF_UNSET;
 
     return hlcf;
 }
@@ -283,14 +440,19 @@ ngx_http_hive_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         conf->enable = (clcf->noname && prev->enable == 1);
     }
 
-    if (!conf->enable) {
+    if (conf->echo == NGX_CONF_UNSET) {
+        conf->echo = (clcf->noname && prev->echo == 1);
+    }
+
+    if (!conf->enable && !conf->echo) {
         return NGX_CONF_OK;
     }
 
     hmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_hive_module);
     hmcf->enabled = 1;
 
-    clcf->handler = ngx_http_hive_handler;
+    clcf->handler = conf->echo ? ngx_http_hive_echo_handler
+                               : ngx_http_hive_handler;
 
     /* each operation has a limit of its own, and its own way to say so */
 
@@ -323,7 +485,8 @@ ngx_http_hive_init(ngx_conf_t *cf)
     if (hmcf->zone == NULL) {
         ngx_str_set(&name, "hive");
 
-        if (ngx_http_hive_counters_zone(cf, &name, 1024 * 1024, &hmcf->zone)
+        if (ngx_http_hive_counters_zone(cf, &name, 4 * 1024 * 1024,
+                                        &hmcf->zone)
             != NGX_OK)
         {
             return NGX_ERROR;
@@ -345,6 +508,13 @@ ngx_http_hive_init(ngx_conf_t *cf)
     }
 
     *h = ngx_http_hive_log_handler;
+
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_REWRITE_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_http_hive_secret_handler;
 
     ngx_http_hive_next_header_filter = ngx_http_top_header_filter;
     ngx_http_top_header_filter = ngx_http_hive_header_filter;
@@ -380,7 +550,8 @@ ngx_http_hive_init_process(ngx_cycle_t *cycle)
 
     if (ngx_http_hive_counters_init(cycle, hmcf) != NGX_OK
         || ngx_http_hive_tokens_init(cycle, hmcf) != NGX_OK
-        || ngx_http_hive_peers_init(cycle, hmcf) != NGX_OK)
+        || ngx_http_hive_peers_init(cycle, hmcf) != NGX_OK
+        || ngx_http_hive_hub_init(cycle, hmcf) != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -400,6 +571,7 @@ ngx_http_hive_exit_process(ngx_cycle_t *cycle)
         return;
     }
 
+    ngx_http_hive_hub_exit(hmcf);
     ngx_http_hive_peers_exit(hmcf);
     ngx_http_hive_tokens_exit(hmcf);
     ngx_http_hive_counters_exit(hmcf);
@@ -537,6 +709,78 @@ ngx_http_hive_jwt_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     hmcf->nkeys++;
+
+    return NGX_CONF_OK;
+}
+
+
+/* hive_websocket_ping INTERVAL TIMEOUT */
+static char *
+ngx_http_hive_ping_conf(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_hive_main_conf_t *hmcf = conf;
+
+    ngx_str_t   *value;
+    ngx_msec_t   interval, timeout;
+
+    if (hmcf->ping_interval != NGX_CONF_UNSET_MSEC) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    interval = ngx_parse_time(&value[1], 0);
+    timeout = ngx_parse_time(&value[2], 0);
+
+    if (interval == (ngx_msec_t) NGX_ERROR || interval < 1000
+        || timeout == (ngx_msec_t) NGX_ERROR || timeout < 1000)
+    {
+        return "takes the time between two pings and the time for an answer, "
+               "each at least 1s";
+    }
+
+    hmcf->ping_interval = interval;
+    hmcf->ping_timeout = timeout;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_hive_origins(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_hive_main_conf_t *hmcf = conf;
+
+    ngx_str_t   *value, *origin;
+    ngx_uint_t   i;
+
+    value = cf->args->elts;
+
+    if (hmcf->origins == NULL) {
+        hmcf->origins = ngx_array_create(cf->pool, 4, sizeof(ngx_str_t));
+        if (hmcf->origins == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        if (ngx_strncmp(value[i].data, "http://", 7) != 0
+            && ngx_strncmp(value[i].data, "https://", 8) != 0)
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid origin \"%V\", it must be as browsers "
+                               "send it: https://example.org", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+
+        origin = ngx_array_push(hmcf->origins);
+        if (origin == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        *origin = value[i];
+    }
 
     return NGX_CONF_OK;
 }

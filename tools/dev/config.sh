@@ -85,7 +85,7 @@ $(sed -n '/^log_format hive/,/^# A server of its own/ { /^#/d; s/^./    &/; p }'
     access_log $VAR/log/access.log hive buffer=64k flush=1s;
 
     hive_workers ipc://$RUN/worker $(processes);
-    hive_zone hive:1m;
+    hive_zone hive:4m;
     hive_jwt_key dev HS256 $VAR/secrets/token.key;
     hive_jwt_issuer hive;
     hive_jwt_audience hive;

@@ -12,6 +12,7 @@ package Hive::Test;
 #
 # start(%options):
 #   workers => 2, nginx_workers => 2   processes of either kind
+#   worker_connections => 4096         of an nginx worker
 #   ini => { worker => { fibers => 8 } }     worker.ini, key by key
 #   http => 'directives'               replace those of that name, or are added
 #   server => 'directives', main => 'directives'    are added
@@ -140,6 +141,7 @@ sub write_nginx {
     my $text = slurp("$self->{dir}/nginx.conf");
     $text =~ s/^worker_processes \d+/worker_processes $self->{nginx_workers}/m;
     $text =~ s/ buffer=64k flush=1s// unless $self->{bench};
+    $text =~ s/worker_connections \d+/worker_connections $self->{worker_connections}/ if $self->{worker_connections};
     for my $line (split /\n/, $self->{http} // '') {
         my ($name) = $line =~ /^\s*(\w+)/ or next;
         $text =~ s/^    \Q$name\E .*\n//mg unless $name =~ /^(?:hive_deadline|hive_jwt_key|server|map|limit_req_zone)$/;
