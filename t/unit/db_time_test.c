@@ -248,7 +248,7 @@ the_queue_is_bounded(void **state)
     db_down();
     db_up();
     job_start(&hold, op_hold, 0);
-    loop_for(50);
+    loop_for(250);
     for (i = 0; i < 20; i++) {
         job_start(&jobs[i], op_bump, 1);
     }
