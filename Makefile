@@ -1,5 +1,6 @@
 # make                 module and worker, in build/
 # make unit            unit tests, in build/t/
+# make tools           load generators and probes of the tests, in build/t/
 # make fuzz            fuzz targets (clang), in build/fuzz/
 # make install DESTDIR=
 # SANITIZE=1           address and undefined behaviour, in build-asan/
@@ -16,6 +17,7 @@ ifeq ($(SANITIZE),1)
 BUILD   = build-asan
 OPT     = -O1 -fno-omit-frame-pointer
 INSTR   = -fsanitize=address,undefined -fno-sanitize-recover=undefined
+DEBUG   = -g1
 else ifeq ($(COVERAGE),1)
 BUILD   = build-cov
 OPT     = -O0
@@ -25,6 +27,7 @@ BUILD   = build
 OPT     = -O2
 INSTR   =
 endif
+DEBUG   ?= -g
 
 prefix     = /usr
 sysconfdir = /etc
@@ -46,7 +49,7 @@ VERSION := $(shell cat VERSION)
 
 CPPFLAGS += -I. -I$(BUILD) -DDB_SCHEMA_CHANGE='"$(SCHEMA_CHANGE)"' \
             -DHIVE_VERSION='"$(VERSION)"' -D_GNU_SOURCE
-CFLAGS += -std=gnu11 $(OPT) -g $(WARN) $(HARDEN) $(INSTR) $(PKG_CFLAGS)
+CFLAGS += -std=gnu11 $(OPT) $(DEBUG) $(WARN) $(HARDEN) $(INSTR) $(PKG_CFLAGS)
 LDFLAGS += $(INSTR)
 
 COMMON  := $(sort $(wildcard common/*.c))
@@ -64,10 +67,10 @@ all: worker module
 
 worker: $(BUILD)/hive-worker
 module: $(BUILD)/ngx_http_hive_module.so
-unit: $(UNIT) $(TOOLS)
+unit: $(UNIT) tools
+tools: $(TOOLS)
 fuzz: $(FUZZ)
 
-# Where nginx is configured one job runs: another build goes on meanwhile.
 sanitized:
 	+$(MAKE) SANITIZE=1 all unit
 covered:
@@ -106,16 +109,22 @@ $(BUILD)/t/%: t/lib/%.c $(BUILD)/tested.a
 # Everything a fuzz target reaches is built again with coverage for libFuzzer.
 FUZZ_FLAGS = -std=gnu11 -O1 -g -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined \
              -fno-sanitize-recover=undefined $(PKG_CFLAGS)
-$(BUILD)/fuzz/%: t/fuzz/%.c $(COMMON) $(wildcard common/*.h) workers/db/cursor.c
+$(BUILD)/fuzz/%.o: %.c
 	@mkdir -p $(@D)
-	$(FUZZ_CC) -I. -I$(BUILD) $(FUZZ_FLAGS) -o $@ $< $(COMMON) \
-	    $(if $(findstring cursor,$@),workers/db/cursor.c) -ljansson -lcrypto -lz
+	$(FUZZ_CC) -I. -I$(BUILD) $(FUZZ_FLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/fuzz/tested.a: $(patsubst %.c,$(BUILD)/fuzz/%.o,$(COMMON) workers/db/cursor.c)
+	rm -f $@
+	ar rcsT $@ $^
+
+$(BUILD)/fuzz/%: $(BUILD)/fuzz/t/fuzz/%.o $(BUILD)/fuzz/tested.a
+	$(FUZZ_CC) $(FUZZ_FLAGS) -o $@ $^ -ljansson -lcrypto -lz
 
 # The module is built by nginx's own configure. Where nginx's development
 # files are, and with which of its flags: Debian's nginx-dev by default.
 NGINX_DEV = /usr/share/nginx/src
 $(BUILD)/ngx_http_hive_module.so: $(MODULE) tools/build-module
-	+tools/build-module $(NGINX_DEV) $(abspath $(BUILD)) "$(OPT) -g -fPIC -Werror $(HARDEN) $(INSTR)" "$(INSTR)"
+	+tools/build-module $(NGINX_DEV) $(abspath $(BUILD)) "$(OPT) $(DEBUG) -Werror $(HARDEN) $(INSTR)" "$(INSTR)"
 
 # What an administrator has configured is left as it is.
 install: all
@@ -134,6 +143,6 @@ install: all
 clean:
 	rm -rf build build-asan build-cov
 
-.PHONY: all worker module unit fuzz sanitized covered install clean
+.PHONY: all worker module unit tools fuzz sanitized covered install clean
 
--include $(wildcard $(OBJECTS:.o=.d) $(BUILD)/t/*.d)
+-include $(wildcard $(OBJECTS:.o=.d) $(BUILD)/t/*.d $(BUILD)/fuzz/*/*.d $(BUILD)/fuzz/*/*/*.d)

@@ -87,12 +87,12 @@ returns table ("offset" bigint, first bigint, type text, data jsonb,
     created_at timestamptz)
 language sql stable parallel safe
 begin atomic
-    select e."offset", e.first, e.type, e.data, e.created_at
+    select e."offset"::bigint, e.first, e.type::text, e.data, e.created_at
     from :"cell".events e
     where e.channel = 'workflow:' || run::text
       and e.created_at >= :"cell".id_time(run) - interval '1 day'
     union all
-    select r.event_seq, r.progress_first, 'run.progress',
+    select r.event_seq::bigint, r.progress_first, 'run.progress'::text,
            :"cell".run_tally(r.state, r.total_n, r.left_n, r.succeeded_n,
                r.failed_n, r.cancelled_n, r.skipped_n), r.updated_at
     from :"cell".runs r

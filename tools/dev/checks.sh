@@ -23,7 +23,7 @@ dev_test() {
         coverage_begin
     fi
     result=0
-    HIVE_TEST_DIR=$TEST_DIR prove -r -j3 --timer -It/lib "$@" || result=1
+    HIVE_TEST_DIR=$TEST_DIR prove -r -j4 --timer --exec tools/dev/run-test "$@" || result=1
     if [ "$coverage" = 1 ] && ! coverage_end; then
         [ "$everything" -gt 0 ] || result=1
     fi
@@ -44,10 +44,10 @@ build_tests() {
     step build
     if [ "$coverage" = 1 ]; then
         doing "worker, module, unit tests, fuzz targets, and the same with coverage"
-        make_log all unit fuzz covered
+        make_log all tools fuzz covered
     else
-        doing "worker, module, unit tests, fuzz targets, and the same with sanitizers"
-        make_log all unit fuzz sanitized
+        doing "worker, module, fuzz targets; worker, module, unit tests with sanitizers"
+        make_log all tools fuzz sanitized
     fi
     done_ "built"
 }
@@ -108,13 +108,13 @@ coverage_end() {
 # Standard output is the figures': --json is read by programs.
 dev_bench() {
     packages build run test >&2
-    build unit >&2
+    build tools >&2
     exec t/bench/run "$@"
 }
 
 dev_fault() {
     packages build run test
-    build unit
+    build tools
     exec t/fault/run "$@"
 }
 

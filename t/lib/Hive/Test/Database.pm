@@ -10,6 +10,8 @@ use Cwd qw(abs_path);
 use DBI;
 use File::Basename qw(dirname);
 use File::Temp ();
+use IO::Handle;
+use POSIX ();
 
 my $top = abs_path(dirname(__FILE__) . '/../../../..');
 my $bin = '/usr/lib/postgresql/15/bin';
@@ -91,15 +93,30 @@ sub create {
     return;
 }
 
-# Runs sqitch in sql/; returns whether it succeeded and what it said.
+# Runs sqitch in sql/; returns whether it succeeded and what it said. A child
+# of this process does, which has it loaded: that takes longer than its work.
 sub sqitch {
     my ($self, $database, $command, @options) = @_;
-    # no configuration of the caller's account
-    local %ENV = (%ENV, SQITCH_USER_CONFIG => '/dev/null', SQITCH_SYSTEM_CONFIG => '/dev/null',
-        SQITCH_FULLNAME => 'Test', SQITCH_EMAIL => 'test@localhost', PGTZ => 'UTC');
-    my $uri = "db:pg://postgres\@/$database?host=$self->{dir}";
-    my $said = `cd '$top/sql' && sqitch $command @options '$uri' 2>&1`;
-    return ($? == 0, $said);
+    require App::Sqitch;
+    require "App/Sqitch/$_.pm" for qw(Engine/pg Command/deploy Command/revert Command/verify Command/status);
+    my $log = File::Temp->new;
+    my $pid = fork // die "fork: $!\n";
+    if ($pid == 0) {
+        open STDIN, '<', '/dev/null' or POSIX::_exit(2);
+        open STDOUT, '>:utf8', "$log" or POSIX::_exit(2);
+        open STDERR, '>&', \*STDOUT or POSIX::_exit(2);
+        $_->autoflush for \*STDOUT, \*STDERR;
+        chdir "$top/sql" or POSIX::_exit(2);
+        # no configuration of the caller's account
+        %ENV = (%ENV, SQITCH_USER_CONFIG => '/dev/null', SQITCH_SYSTEM_CONFIG => '/dev/null',
+            SQITCH_FULLNAME => 'Test', SQITCH_EMAIL => 'test@localhost', PGTZ => 'UTC');
+        @ARGV = ($command, map({ split / / } @options), "db:pg://postgres\@/$database?host=$self->{dir}");
+        POSIX::_exit(eval { App::Sqitch->go } // 2);    # nothing of the parent's ends here
+    }
+    waitpid $pid, 0;
+    my $status = $?;
+    open my $fh, '<:utf8', "$log" or die "$log: $!\n";
+    return ($status == 0, do { local $/; <$fh> } // '');
 }
 
 # The schema as text, without what sqitch keeps for itself.
