@@ -1,5 +1,5 @@
 # unit.t: the unit tests in C (t/unit, cmocka), each a program. What they do
-# most is wait: four run at once, those that wait longest first.
+# most is wait: three run at once, those that wait longest first.
 
 use strict;
 use warnings;
@@ -25,7 +25,7 @@ sub reap {
 local $ENV{CMOCKA_MESSAGE_OUTPUT} = 'TAP';
 for my $name (sort { ($long{$b} // 0) <=> ($long{$a} // 0) || $a cmp $b } @names) {
     next unless -x "$build/t/$name";
-    reap() if keys %name >= 4;
+    reap() if keys %name >= 3;
     my $pid = fork // die "fork: $!";
     if (!$pid) { exec "cd '$Bin/..' && exec timeout 120 '$build/t/$name' >'$dir/$name' 2>&1" }
     $name{$pid} = $name;

@@ -50,6 +50,7 @@ until_reachable(void)
         loop_for(50);
     }
     assert_true(facts().reachable);
+    loop_for(300);
 }
 
 static unsigned changes;
@@ -71,6 +72,9 @@ a_wrong_schema_is_told_and_mended(void **state)
     assert_int_equal(db_start(&loop, &config), 0);
     db_on_change(changed);
     until_reachable();
+    for (i = 0; i < 100 && facts().version[0] == '\0'; i++) {
+        loop_for(50);
+    }
     assert_false(facts().version_ok);
     assert_string_equal(facts().version, "first");
     assert_int_equal(run(op_echo, 1), 204);

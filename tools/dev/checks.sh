@@ -23,7 +23,7 @@ dev_test() {
         coverage_begin
     fi
     result=0
-    HIVE_TEST_DIR=$TEST_DIR prove -r -j4 --timer --exec tools/dev/run-test "$@" || result=1
+    HIVE_TEST_DIR=$TEST_DIR prove -r -j3 --timer --exec tools/dev/run-test "$@" || result=1
     if [ "$coverage" = 1 ] && ! coverage_end; then
         [ "$everything" -gt 0 ] || result=1
     fi
