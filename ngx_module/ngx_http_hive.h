@@ -82,6 +82,7 @@ typedef struct {
     ngx_msec_t                  drain;          /* of a reload, with jitter */
     size_t                      queue_bytes;    /* that wait for a client */
     ngx_uint_t                  queue_frames;
+    ngx_flag_t                  io_uring;       /* many sockets in one call */
     ngx_uint_t                  slow;           /* policy */
     ngx_uint_t                  refuse;         /* how bad credentials are */
     ngx_flag_t                  deflate;

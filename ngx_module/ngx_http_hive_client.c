@@ -305,12 +305,10 @@ ngx_http_hive_flush_clients(ngx_event_t *ev)
                 client->type->flush(client);
             }
 
-            if (client->has_paused && client->ring_count == 0
-                && !client->is_dead)
-            {
-                ngx_http_hive_subs_resume(client);
-            }
+            ngx_http_hive_client_flushed(client);
         }
+
+        ngx_http_hive_uring_send(hub);
     }
 
     while (!ngx_queue_empty(&hub->dead)) {
@@ -320,6 +318,15 @@ ngx_http_hive_flush_clients(ngx_event_t *ev)
         ngx_queue_remove(q);
 
         client->type->bury(client);
+    }
+}
+
+
+void
+ngx_http_hive_client_flushed(ngx_http_hive_client_t *client)
+{
+    if (client->has_paused && client->ring_count == 0 && !client->is_dead) {
+        ngx_http_hive_subs_resume(client);
     }
 }
 

@@ -54,6 +54,7 @@ static void ngx_http_hive_poll_gone(void *data);
 static ngx_http_hive_client_type_t  ngx_http_hive_poll_type = {
     ngx_http_hive_poll_flush,
     ngx_http_hive_poll_bury,
+    NULL,
     ngx_http_hive_poll_full,
     ngx_http_hive_poll_beat,
     ngx_http_hive_poll_form,

@@ -110,6 +110,10 @@ ngx_http_hive_hub_init(ngx_cycle_t *cycle, ngx_http_hive_main_conf_t *hmcf)
         return NGX_ERROR;
     }
 
+    if (hmcf->io_uring) {
+        hub->uring = ngx_http_hive_uring_create(cycle->log);
+    }
+
     if (hmcf->peers->zmq == NULL) {
         return NGX_OK;
     }
@@ -268,6 +272,10 @@ ngx_http_hive_hub_exit(ngx_http_hive_main_conf_t *hmcf)
 
     if (hub->flush.posted) {
         ngx_delete_posted_event(&hub->flush);
+    }
+
+    if (hub->uring) {
+        ngx_http_hive_uring_destroy(hub->uring);
     }
 
     ws_inflater_free(hub->inflater);

@@ -8,6 +8,7 @@
  * ngx_http_hive_sub.c        subscriptions: opening, recovery, ending
  * ngx_http_hive_delta.c      texts that grow
  * ngx_http_hive_client.c     clients: what waits to be sent to each
+ * ngx_http_hive_uring.c      many sockets in one system call
  * ngx_http_hive_users.c      connections by user, in all nginx workers
  * ngx_http_hive_presence.c   who watches a channel, on all hosts
  * ngx_http_hive_websocket.c  RFC 6455 connections
@@ -55,6 +56,8 @@
                                                    told to look anew */
 #define NGX_HTTP_HIVE_HEADS         500         /* channels in one question */
 #define NGX_HTTP_HIVE_SEND_MAX      64          /* frames in one writev() */
+#define NGX_HTTP_HIVE_URING_MAX     256         /* sockets in one call */
+#define NGX_HTTP_HIVE_PARCEL_MAX    16          /* frames for one of them */
 #define NGX_HTTP_HIVE_TYPES_MAX     16          /* of a subscription's filter */
 
 
@@ -65,6 +68,7 @@ typedef struct ngx_http_hive_client_s   ngx_http_hive_client_t;
 typedef struct ngx_http_hive_ask_s      ngx_http_hive_ask_t;
 typedef struct ngx_http_hive_delta_s    ngx_http_hive_delta_t;
 typedef struct ngx_http_hive_user_s     ngx_http_hive_user_t;
+typedef struct ngx_http_hive_uring_s    ngx_http_hive_uring_t;
 
 
 struct ngx_http_hive_hub_s {
@@ -90,6 +94,7 @@ struct ngx_http_hive_hub_s {
     ngx_queue_t                 dirty;          /* have something to send */
     ngx_queue_t                 dead;
     ngx_event_t                 flush;          /* posted: sends, buries */
+    ngx_http_hive_uring_t      *uring;          /* NULL: there is no io_uring */
 
     ngx_event_t                 tick;
     ngx_msec_t                  heads_due;
@@ -314,6 +319,10 @@ typedef struct {
     void                      (*flush)(ngx_http_hive_client_t *client);
     void                      (*bury)(ngx_http_hive_client_t *client);
 
+    /* its parcel of a batch: bytes of it are gone; or a negated errno */
+    void                      (*sent)(ngx_http_hive_client_t *client,
+                                      ssize_t n);
+
     /* the ring is full: what the policy says */
     void                      (*slow)(ngx_http_hive_client_t *client);
 
@@ -412,8 +421,35 @@ void ngx_http_hive_client_release(ngx_http_hive_client_t *client);
 
 void ngx_http_hive_flush_clients(ngx_event_t *ev);
 
+/* What could be sent to it now has been. */
+void ngx_http_hive_client_flushed(ngx_http_hive_client_t *client);
+
 /* Each second: those whose turn to be beaten has come. */
 void ngx_http_hive_clients_tick(ngx_http_hive_hub_t *hub);
+
+
+/* ---- many sockets in one system call ---- */
+
+typedef struct {
+    ngx_http_hive_client_t     *client;
+    ngx_socket_t                fd;
+    ngx_uint_t                  niovs;
+    struct iovec                iovs[NGX_HTTP_HIVE_PARCEL_MAX];
+    ssize_t                     sent;
+} ngx_http_hive_parcel_t;
+
+
+/* NULL: the kernel does not give us one, which is logged. */
+ngx_http_hive_uring_t *ngx_http_hive_uring_create(ngx_log_t *log);
+void ngx_http_hive_uring_destroy(ngx_http_hive_uring_t *batch);
+
+/* One for the client, to be filled in, at least with one iovec. Nothing that
+ * it points to may go before ngx_http_hive_uring_send(). NULL: send without. */
+ngx_http_hive_parcel_t *ngx_http_hive_uring_add(ngx_http_hive_hub_t *hub,
+    ngx_http_hive_client_t *client, ngx_socket_t fd);
+
+/* Sends what has been added, and tells each client by its method sent(). */
+void ngx_http_hive_uring_send(ngx_http_hive_hub_t *hub);
 
 
 /* ---- users ---- */

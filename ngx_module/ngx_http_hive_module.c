@@ -243,6 +243,13 @@ static ngx_command_t  ngx_http_hive_commands[] = {
       offsetof(ngx_http_hive_main_conf_t, events_check),
       NULL },
 
+    { ngx_string("hive_live_io_uring"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_hive_main_conf_t, io_uring),
+      NULL },
+
     { ngx_string("hive_websocket_echo"),
       NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
       ngx_conf_set_flag_slot,
@@ -323,6 +330,7 @@ ngx_http_hive_create_main_conf(ngx_conf_t *cf)
     hmcf->drain = NGX_CONF_UNSET_MSEC;
     hmcf->queue_bytes = NGX_CONF_UNSET_SIZE;
     hmcf->queue_frames = NGX_CONF_UNSET_UINT;
+    hmcf->io_uring = NGX_CONF_UNSET;
     hmcf->slow = NGX_CONF_UNSET_UINT;
     hmcf->refuse = NGX_CONF_UNSET_UINT;
     hmcf->deflate = NGX_CONF_UNSET;
@@ -371,6 +379,7 @@ ngx_http_hive_init_main_conf(ngx_conf_t *cf, void *conf)
     ngx_conf_init_msec_value(hmcf->drain, 5000);
     ngx_conf_init_size_value(hmcf->queue_bytes, 1024 * 1024);
     ngx_conf_init_uint_value(hmcf->queue_frames, 4096);
+    ngx_conf_init_value(hmcf->io_uring, 1);
     ngx_conf_init_uint_value(hmcf->slow, NGX_HTTP_HIVE_SLOW_CLOSE);
     ngx_conf_init_uint_value(hmcf->refuse, NGX_HTTP_HIVE_REFUSE_STATUS);
     ngx_conf_init_value(hmcf->deflate, 1);

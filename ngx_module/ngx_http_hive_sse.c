@@ -86,6 +86,7 @@ static void ngx_http_hive_sse_ended(ngx_http_hive_sub_t *sub,
 static ngx_http_hive_client_type_t  ngx_http_hive_sse_type = {
     ngx_http_hive_sse_flush,
     ngx_http_hive_sse_bury,
+    NULL,
     ngx_http_hive_sse_slow,
     ngx_http_hive_sse_beat,
     ngx_http_hive_sse_form,

@@ -36,8 +36,12 @@ static void ngx_http_hive_ws_put(ngx_http_hive_ws_t *ws, ws_opcode_t opcode,
     u_char *data, size_t len);
 static void ngx_http_hive_ws_flush(ngx_http_hive_client_t *client);
 static void ngx_http_hive_ws_send(ngx_http_hive_ws_t *ws);
-static ngx_int_t ngx_http_hive_ws_sent(ngx_http_hive_ws_t *ws, ngx_buf_t *bufs,
-    ngx_uint_t n);
+static void ngx_http_hive_ws_send_together(ngx_http_hive_ws_t *ws);
+static void ngx_http_hive_ws_parcel_sent(ngx_http_hive_client_t *client,
+    ssize_t n);
+static ngx_http_hive_frame_t *ngx_http_hive_ws_waiting(ngx_http_hive_ws_t *ws,
+    ngx_uint_t i);
+static void ngx_http_hive_ws_gone(ngx_http_hive_ws_t *ws, size_t sent);
 static void ngx_http_hive_ws_merge(ngx_http_hive_ws_t *ws);
 static void ngx_http_hive_ws_batch_handler(ngx_event_t *ev);
 static void ngx_http_hive_ws_shut(ngx_http_hive_ws_t *ws);
@@ -50,6 +54,7 @@ static void ngx_http_hive_ws_bury(ngx_http_hive_client_t *client);
 ngx_http_hive_client_type_t  ngx_http_hive_ws_type = {
     ngx_http_hive_ws_flush,
     ngx_http_hive_ws_bury,
+    ngx_http_hive_ws_parcel_sent,
     ngx_http_hive_ws_slow,
     ngx_http_hive_ws_beat,
     NULL,
@@ -665,7 +670,7 @@ ngx_http_hive_ws_flush(ngx_http_hive_client_t *client)
         }
     }
 
-    ngx_http_hive_ws_send(ws);
+    ngx_http_hive_ws_send_together(ws);
 }
 
 
@@ -740,6 +745,7 @@ ngx_http_hive_ws_merge(ngx_http_hive_ws_t *ws)
 static void
 ngx_http_hive_ws_send(ngx_http_hive_ws_t *ws)
 {
+    size_t                   sent;
     ngx_uint_t               i, n;
     ngx_chain_t             *cl;
     ngx_connection_t        *c;
@@ -757,17 +763,11 @@ ngx_http_hive_ws_send(ngx_http_hive_ws_t *ws)
         n = ngx_min(client->ring_count, NGX_HTTP_HIVE_SEND_MAX);
 
         for (i = 0; i < n; i++) {
-            frame = client->ring[(client->ring_first + i)
-                                 & (client->ring_size - 1)];
-
-            if (ws->window) {
-                frame = ngx_http_hive_deflated(client->hub, frame,
-                                               ws->window);
-            }
+            frame = ngx_http_hive_ws_waiting(ws, i);
 
             bufs[i].pos = frame->wire.data + (i ? 0 : client->sent);
             bufs[i].last = frame->wire.data + frame->wire.len;
-            bufs[i].start = frame->wire.data;
+            bufs[i].start = bufs[i].pos;
             bufs[i].memory = 1;
             bufs[i].flush = i + 1 == n;
 
@@ -782,7 +782,15 @@ ngx_http_hive_ws_send(ngx_http_hive_ws_t *ws)
             return;
         }
 
-        if (ngx_http_hive_ws_sent(ws, bufs, n) != NGX_OK) {
+        sent = 0;
+
+        for (i = 0; i < n; i++) {
+            sent += bufs[i].pos - bufs[i].start;
+        }
+
+        ngx_http_hive_ws_gone(ws, sent);
+
+        if (cl) {
             break;
         }
     }
@@ -808,35 +816,114 @@ ngx_http_hive_ws_send(ngx_http_hive_ws_t *ws)
 }
 
 
-/* NGX_OK: all of the bufs are gone. */
-static ngx_int_t
-ngx_http_hive_ws_sent(ngx_http_hive_ws_t *ws, ngx_buf_t *bufs, ngx_uint_t n)
+/* With what goes to others in this turn, if that can be. */
+static void
+ngx_http_hive_ws_send_together(ngx_http_hive_ws_t *ws)
 {
-    size_t                   before;
-    ngx_uint_t               i;
+    ngx_uint_t               i, n;
+    ngx_connection_t        *c;
+    ngx_http_hive_frame_t   *frame;
+    ngx_http_hive_client_t  *client;
+    ngx_http_hive_parcel_t  *parcel;
+
+    c = ws->connection;
+    client = &ws->client;
+
+    if (client->ring_count == 0 || !c->write->ready
+#if (NGX_HTTP_SSL)
+        || c->ssl
+#endif
+        || (parcel = ngx_http_hive_uring_add(client->hub, client, c->fd))
+           == NULL)
+    {
+        ngx_http_hive_ws_send(ws);
+        return;
+    }
+
+    n = ngx_min(client->ring_count, NGX_HTTP_HIVE_PARCEL_MAX);
+
+    for (i = 0; i < n; i++) {
+        frame = ngx_http_hive_ws_waiting(ws, i);
+
+        parcel->iovs[i].iov_base = frame->wire.data + (i ? 0 : client->sent);
+        parcel->iovs[i].iov_len = frame->wire.len - (i ? 0 : client->sent);
+    }
+
+    parcel->niovs = n;
+}
+
+
+static void
+ngx_http_hive_ws_parcel_sent(ngx_http_hive_client_t *client, ssize_t n)
+{
+    ngx_http_hive_ws_t *ws = (ngx_http_hive_ws_t *) client;
+
+    ngx_connection_t  *c;
+
+    c = ws->connection;
+
+    if (n >= 0) {
+        c->sent += n;
+        ngx_http_hive_ws_gone(ws, n);
+
+    } else if (n == -NGX_EAGAIN) {
+        c->write->ready = 0;
+
+    } else if (n != -NGX_EINTR) {
+        c->write->error = 1;
+        ngx_connection_error(c, -n, "send() failed");
+        ngx_http_hive_client_kill(client);
+        return;
+    }
+
+    ngx_http_hive_ws_send(ws);
+    ngx_http_hive_client_flushed(client);
+}
+
+
+/* The i-th that waits, as this client is sent it. */
+static ngx_http_hive_frame_t *
+ngx_http_hive_ws_waiting(ngx_http_hive_ws_t *ws, ngx_uint_t i)
+{
+    ngx_http_hive_frame_t   *frame;
     ngx_http_hive_client_t  *client;
 
     client = &ws->client;
 
-    for (i = 0; i < n; i++) {
-        before = i ? 0 : client->sent;
+    frame = client->ring[(client->ring_first + i) & (client->ring_size - 1)];
 
-        client->bytes_out += bufs[i].pos - bufs[i].start - before;
-        client->hub->conf->counters->ws_bytes_out += bufs[i].pos
-                                                     - bufs[i].start - before;
+    return ws->window ? ngx_http_hive_deflated(client->hub, frame, ws->window)
+                      : frame;
+}
 
-        if (bufs[i].pos != bufs[i].last) {
-            client->sent = bufs[i].pos - bufs[i].start;
-            return NGX_AGAIN;
+
+/* So many bytes of what waits have been sent. */
+static void
+ngx_http_hive_ws_gone(ngx_http_hive_ws_t *ws, size_t sent)
+{
+    size_t                   rest;
+    ngx_http_hive_client_t  *client;
+
+    client = &ws->client;
+
+    client->bytes_out += sent;
+    client->hub->conf->counters->ws_bytes_out += sent;
+
+    while (client->ring_count) {
+        rest = ngx_http_hive_ws_waiting(ws, 0)->wire.len - client->sent;
+
+        if (sent < rest) {
+            client->sent += sent;
+            return;
         }
+
+        sent -= rest;
 
         client->frames_out++;
         ngx_http_hive_count(client->hub->conf, frames_sent);
 
         ngx_http_hive_client_shift(client);
     }
-
-    return NGX_OK;
 }
 
 

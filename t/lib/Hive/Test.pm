@@ -43,6 +43,7 @@ use Hive::Test::Process;
 
 our $top = $Hive::Test::Cluster::top;
 our $build = $ENV{HIVE_BUILD} // 'build';
+delete $ENV{MALLOC_TRIM_THRESHOLD_};      # was for this process alone
 $build = "$top/$build" unless $build =~ m{^/};
 
 my @instances;
