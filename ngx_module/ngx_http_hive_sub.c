@@ -70,6 +70,13 @@ ngx_http_hive_subscribe(ngx_http_hive_client_t *client,
             options->presence = sub->presence;
         }
 
+        if (sub->id && !sub->confirmed) {
+            client->type->refused(client, sub->id, &options->channel,
+                                  "superseded",
+                                  "another request for this channel has "
+                                  "taken its place");
+        }
+
         ngx_http_hive_sub_free(sub);
     }
 

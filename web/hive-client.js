@@ -492,6 +492,9 @@ export class Subscription {
      * @param {HiveError} error
      */
     _refused(error) {
+        if (error.code === 'superseded') {
+            return;     // what took its place is answered
+        }
         this._pause();
         if (error.code === 'disconnected' || error.code === 'closed') {
             return;

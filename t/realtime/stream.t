@@ -103,6 +103,11 @@ subtest 'events' => sub {
     change($project, 'then live');
     is $picky->recv(5)->{offset}, 8, 'then live';
 
+    my $hasty = welcomed($ada);
+    $hasty->write(join '', map { Hive::WebSocket::frame(text => qq({"type":"$_","id":"$_","channel":"$channel"})) } qw(subscribe state_sync));
+    is_deeply [map { my $m = $hasty->recv(5); join ' ', $m->{type}, $m->{code} // '', $m->{id} } 1 .. 2],
+        ['error superseded subscribe', 'state  state_sync'], 'both of two at once are answered';
+
     is ask($ws, { type => 'unsubscribe', channel => $channel })->{reason}, 'requested', 'unsubscribed';
     change($project);
     is ask($ws, { type => 'ping' })->{type}, 'pong', 'and nothing more comes';
