@@ -57,21 +57,24 @@ orphan_of(const db_row_t *row)
     };
 }
 
-/* Those that have no attempt left, or were to be cancelled. */
+/* Those that have no attempt left, or were to be cancelled. What another
+ * process has ended meanwhile, which looks as well, is gone. */
 static void
-end_orphans(request_t *rq, const db_result_t *result, const retry_t *orphans,
+end_orphans(request_t *rq, const db_result_t *result, retry_t *orphans,
     size_t count)
 {
     settle_t *ends = arena_alloc(rq->arena, (count + 1) * sizeof(*ends));
+    retry_t **ended = arena_alloc(rq->arena, (count + 1) * sizeof(*ended));
     size_t nends = 0;
 
     for (size_t i = 0; i < count; i++) {
-        const retry_t *orphan = &orphans[i];
+        retry_t *orphan = &orphans[i];
         db_row_t row = db_row_at(result, (int) i);
 
         if (orphan->what != RETRY_SPENT && orphan->what != RETRY_CANCELLED) {
             continue;
         }
+        ended[nends] = orphan;
         ends[nends++] = (settle_t) {
             .id = orphan->id, .worker = orphan->worker,
             .attempt = orphan->attempt,
@@ -83,6 +86,11 @@ end_orphans(request_t *rq, const db_result_t *result, const retry_t *orphans,
         };
     }
     tasks_settle(rq, ends, nends);
+    for (size_t i = 0; i < nends; i++) {
+        if (!ends[i].settled) {
+            ended[i]->what = RETRY_GONE;
+        }
+    }
 }
 
 typedef struct {
