@@ -11,7 +11,8 @@
  * ngx_http_hive_uring.c      many sockets in one system call
  * ngx_http_hive_users.c      connections by user, in all nginx workers
  * ngx_http_hive_presence.c   who watches a channel, on all hosts
- * ngx_http_hive_websocket.c  RFC 6455 connections
+ * ngx_http_hive_websocket.c  RFC 6455 connections: what comes, how they end
+ * ngx_http_hive_websocket_output.c  what goes out to them
  * ngx_http_hive_upgrade.c    from a request to such a connection
  * ngx_http_hive_ticket.c     one-time tickets, for who can send no header
  * ngx_http_hive_message.c    what clients say, and what they are told
@@ -319,7 +320,7 @@ typedef struct {
     void                      (*flush)(ngx_http_hive_client_t *client);
     void                      (*bury)(ngx_http_hive_client_t *client);
 
-    /* its parcel of a batch: bytes of it are gone; or a negated errno */
+    /* its parcel: so many bytes of it are gone; or a negated errno */
     void                      (*sent)(ngx_http_hive_client_t *client,
                                       ssize_t n);
 
@@ -441,7 +442,7 @@ typedef struct {
 
 /* NULL: the kernel does not give us one, which is logged. */
 ngx_http_hive_uring_t *ngx_http_hive_uring_create(ngx_log_t *log);
-void ngx_http_hive_uring_destroy(ngx_http_hive_uring_t *batch);
+void ngx_http_hive_uring_destroy(ngx_http_hive_uring_t *uring);
 
 /* One for the client, to be filled in, at least with one iovec. Nothing that
  * it points to may go before ngx_http_hive_uring_send(). NULL: send without. */
@@ -606,6 +607,16 @@ void ngx_http_hive_ws_begin(ngx_http_request_t *r,
 /* Sends a close frame, once, and waits for the peer's. */
 void ngx_http_hive_ws_close(ngx_http_hive_ws_t *ws, ngx_uint_t code,
     const char *reason);
+
+/* Both close frames are gone, or a rule is broken: our side ends. */
+void ngx_http_hive_ws_shut(ngx_http_hive_ws_t *ws);
+
+/* Sends what waits: client->type->flush(), and what comes of its parcel. */
+void ngx_http_hive_ws_flush(ngx_http_hive_client_t *client);
+void ngx_http_hive_ws_parcel_sent(ngx_http_hive_client_t *client, ssize_t n);
+
+/* batch_ms is over. */
+void ngx_http_hive_ws_batch_handler(ngx_event_t *ev);
 
 /* Each second: those that did not answer a ping, and whose token has ended. */
 void ngx_http_hive_ws_tick(ngx_http_hive_hub_t *hub);
