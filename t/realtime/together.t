@@ -1,11 +1,13 @@
 # together.t: an event goes to many connections at once (hive_live_io_uring),
 # among them some that do not read, some that are gone, some that compress;
-# and the same one by one
+# and the same one by one, when that is configured, when the kernel gives no
+# io_uring, and when it fails later
 
 use strict;
 use warnings;
 use FindBin qw($Bin);
 use lib "$Bin/../lib";
+use File::Temp ();
 use Hive::Test;
 use Hive::Test::Publisher;
 use Hive::WebSocket;
@@ -14,21 +16,59 @@ use Test::More;
 
 my ($rounds, $each, $size) = (70, 20, 4000);
 my $noise = join '', map { chr 97 + rand 26 } 1 .. 2 * $size;
+my $dir = File::Temp->newdir;
+chmod 0755, "$dir";
 
-for my $how (qw(on off)) {
-    subtest "hive_live_io_uring $how" => sub {
-        my $hive = Hive::Test->start(workers => 1, nginx_workers => 1,
-            http => "hive_live_io_uring $how;\nhive_live_queue 1m;\nhive_live_queue_events 60000;");
+# In the place of a function of liburing, which is the kernel's to fail.
+sub instead {
+    my ($name, $body) = @_;
+    open my $fh, '>', "$dir/$name.c" or die;
+    print $fh "#include <errno.h>\n#include <liburing.h>\n$body\n";
+    close $fh;
+    system('gcc', '-shared', '-fPIC', '-o', "$dir/$name.so", "$dir/$name.c", '-ldl') == 0 or BAIL_OUT("$name.c does not compile");
+    return "$dir/$name.so";
+}
+
+my $none = instead(none => 'int io_uring_queue_init(unsigned n, struct io_uring *ring, unsigned flags) { return -EPERM; }');
+my $fails = instead(fails => <<'END');
+#define _GNU_SOURCE
+#include <dlfcn.h>
+int
+io_uring_submit_and_wait(struct io_uring *ring, unsigned n)
+{
+    static int calls;
+    int (*real)(struct io_uring *, unsigned) = dlsym((void *) -1L, "io_uring_submit_and_wait");
+
+    return ++calls == 30 ? -ENOMEM : real(ring, n);
+}
+END
+
+sub has_ring {
+    my ($hive) = @_;
+    my ($nginx) = $hive->nginx_pids;
+    return scalar grep { (readlink($_) // '') =~ /io_uring/ } glob "/proc/$nginx/fd/*";
+}
+
+my $given = 1;
+for my $way (
+    ['io_uring', 1, 1],
+    ['off', 0, 0, 'hive_live_io_uring off;'],
+    ['refused', 0, 0, '', $none, qr/no io_uring, live clients are sent to one by one/],
+    ['failing', 1, 0, '', $fails, qr/io_uring_submit_and_wait\(\) failed \(12: /],
+) {
+    my ($name, $before, $after, $http, $preload, $said) = @$way;
+    subtest $name => sub {
+        plan skip_all => 'this kernel gives no io_uring' if $before && !$given;
+        my $hive = Hive::Test->start(workers => 1, nginx_workers => 1, nginx_preload => $preload, allow => [$said // ()],
+            http => ($http // '') . "\nhive_live_queue 1m;\nhive_live_queue_events 60000;");
         my $ada = $hive->register;
         my $channel = 'project:' . $hive->post('/api/v1/projects', $ada, { name => 'Many' })->json->{id};
-        my ($nginx) = $hive->nginx_pids;
-        my $ring = grep { (readlink($_) // '') =~ /io_uring/ } glob "/proc/$nginx/fd/*";
-        if ($how eq 'off') {
-            ok !$ring, 'there is none';
+        if ($name eq 'io_uring' && !has_ring($hive)) {
+            $given = 0;
+            like $hive->log('nginx'), qr/no io_uring, live clients are sent to one by one/, 'the log says that there is none';
         }
         else {
-            ok $ring || $hive->log('nginx') =~ /no io_uring, live clients are sent to one by one/, 'is there, or said not to be';
-            note 'this kernel gives none' unless $ring;
+            is has_ring($hive), $before, $before ? 'there is one' : 'there is none';
         }
 
         my $publisher = Hive::Test::Publisher->new($hive, $channel);
@@ -43,7 +83,7 @@ for my $how (qw(on off)) {
         my @stuck = map { $connect->() } 1 .. 2;
         my @gone = map { $connect->() } 1 .. 2;
 
-        my $wrong;
+        my ($wrong, @all);
         for my $round (1 .. $rounds) {
             if ($round == 5) {
                 for my $ws (@gone) {
@@ -53,10 +93,11 @@ for my $how (qw(on off)) {
             }
             my @said = map { substr $noise, rand $size, $size } 1 .. $each;
             $publisher->say($_) for @said;
+            push @all, @said;
             for my $i (0 .. $#reading) {
                 for my $data (@said) {
                     my $event = $reading[$i]->recv(5) // {};
-                    $wrong //= "reader $i: " . substr(JSON::PP->new->canonical->encode($event), 0, 200)
+                    $wrong //= "reader $i, round $round: " . substr(JSON::PP->new->canonical->encode($event), 0, 200)
                         if ($event->{data} // '') ne $data;
                 }
             }
@@ -66,9 +107,13 @@ for my $how (qw(on off)) {
         my ($slow) = $hive->get('/metrics')->body =~ /^hive_live_slow_total (\d+)/m;
         is $slow, @stuck, 'who does not read is found, and closed';
         for my $ws (@stuck) {
-            my $n = 0;
-            while (my $m = $ws->recv(5)) { last if exists $m->{close}; $n++ }
-            cmp_ok $n, '<', $rounds * $each, "it has got $n";
+            my ($n, $whole) = (0, 1);
+            while (my $m = $ws->recv(5)) { last if exists $m->{close}; $whole &&= $m->{data} eq $all[$n++] }
+            ok $whole && $n < @all, "it has got the first $n, whole";
+        }
+        if ($said) {
+            like $hive->log('nginx'), $said, 'the log says why';
+            is has_ring($hive), $after, 'and there is none now';
         }
         $publisher->end;
         $hive->stop;

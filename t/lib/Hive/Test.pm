@@ -18,6 +18,7 @@ package Hive::Test;
 #   server => 'directives', main => 'directives'    are added
 #   postgres_settings => 'lines'       of postgresql.conf
 #   env => { HIVE_FAULT => '...' }     of the workers
+#   nginx_preload => 'file.so'         in the place of functions that nginx calls
 #   deadline => seconds                of every request, and below it of
 #                                      statements
 #   bench => 1                         durable and sized as ./dev up has it
@@ -192,7 +193,7 @@ sub start_nginx {
     my ($self) = @_;
     for my $try (1 .. 5) {
         $self->{processes}{nginx} = Hive::Test::Process->start(
-            name => 'nginx', log => "$self->{dir}/log/nginx.out", env => { sanitizer_env(1) },
+            name => 'nginx', log => "$self->{dir}/log/nginx.out", env => { $self->nginx_env },
             command => ['/usr/sbin/nginx', '-p', "$self->{dir}/nginx", '-e', "$self->{dir}/log/nginx.log",
                 '-c', "$self->{dir}/nginx.conf", '-g', 'daemon off;'],
         );
@@ -209,17 +210,19 @@ sub start_nginx {
 }
 
 sub sanitizer_env {
-    my ($preload) = @_;
     return () unless $build =~ /asan/;
-    my %env = (
+    return (
         ASAN_OPTIONS => 'detect_odr_violation=0:detect_leaks=0:abort_on_error=0',
         UBSAN_OPTIONS => 'print_stacktrace=1:halt_on_error=1',
     );
-    if ($preload) {
-        chomp(my $library = `gcc -print-file-name=libasan.so`);
-        $env{LD_PRELOAD} = $library;
-    }
-    return %env;
+}
+
+# The sanitizers' library is to be the first.
+sub nginx_env {
+    my ($self) = @_;
+    my @preload = $build =~ /asan/ ? `gcc -print-file-name=libasan.so` =~ /(.+)/ : ();
+    push @preload, $self->{nginx_preload} if $self->{nginx_preload};
+    return (sanitizer_env(), @preload ? (LD_PRELOAD => join ':', @preload) : ());
 }
 
 sub wait_port {
