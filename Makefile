@@ -22,12 +22,13 @@ else ifeq ($(COVERAGE),1)
 BUILD   = build-cov
 OPT     = -O0
 INSTR   = --coverage -fprofile-update=atomic
+DEBUG   = -g
 else
 BUILD   = build
 OPT     = -O2
 INSTR   =
+DEBUG   = -g
 endif
-DEBUG   ?= -g
 
 prefix     = /usr
 sysconfdir = /etc
