@@ -12,7 +12,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 my $hive = Hive::Test->start(postgres => 0, worker => 0, wait => 0, nginx_workers => 1,
-    server => '        location = /echo { hive_websocket_echo on; }', http => 'hive_live_queue 16m;');
+    server => '        location = /echo { hive_websocket_echo on; }');
 
 # ---- words for frames ----
 

@@ -386,7 +386,7 @@ setup(void **state)
     config = (db_config_t) {
         .cell_schema = "cell0", .read_lanes = 2, .write_lanes = 3,
         .insert_lanes = 2,
-        .transactions = 2, .queue_max = 1000, .statement_timeout_ms = 20000,
+        .transactions = 2, .queue_max = 1000, .statement_timeout_ms = 3000,
         .lock_timeout_ms = 300, .schema_version = "second",
         .statements = statements, .nstatements = STATEMENTS
     };

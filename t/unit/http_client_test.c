@@ -625,13 +625,17 @@ cancel_soon(void *arg)
 static int
 cancelled(const char *path)
 {
-    call_t call = { .path = path };
+    call_t call;
     fiber_t *fiber;
+    int looks = 0;
 
-    fiber_spawn(sched, "test", fetch, &call, &fiber);
-    run(cancel_soon, &fiber);
-    assert_int_equal(http_client_active(client), 0);
-    assert_in_range(call.took_ms, 20, 1500);    /* the name takes 2 s */
+    do {            /* the machine may stall */
+        call = (call_t) { .path = path };
+        fiber_spawn(sched, "test", fetch, &call, &fiber);
+        run(cancel_soon, &fiber);
+        assert_int_equal(http_client_active(client), 0);
+    } while (call.took_ms > 300 && ++looks < 3);
+    assert_in_range(call.took_ms, 20, 300);
     assert_string_equal(http_failure(call.response), "cancelled");
     return call.rc != 0 ? call.rc : call.body_rc;
 }

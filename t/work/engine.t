@@ -106,16 +106,19 @@ subtest 'pause' => sub {
 };
 
 subtest 'scheduled' => sub {
-    my @ids = map { $tasks->add(kind => 'noop', state => 'scheduled', run_at => "now() + interval '$_ ms'") } 1200, 1500, 1900;
+    # the machine may stall: three looks; what looks too rarely is late in each
     my @late;
-    for my $id (@ids) {
-        is $tasks->ended($id), 'succeeded', 'runs';
-        push @late, $tasks->of($id, 'extract(epoch from started_at - run_at)');
-        cmp_ok $late[-1], '>=', 0, 'not before its time';
-        cmp_ok $late[-1], '<', 1, "and soon after ($late[-1])";
+    for (1 .. 3) {
+        @late = ();
+        my @ids = map { $tasks->add(kind => 'noop', state => 'scheduled', run_at => "now() + interval '$_ ms'") } 1200, 1500, 1900;
+        for my $id (@ids) {
+            is $tasks->ended($id), 'succeeded', 'runs';
+            push @late, $tasks->of($id, 'extract(epoch from started_at - run_at)');
+            cmp_ok $late[-1], '>=', 0, 'not before its time';
+        }
+        last unless grep { $_ >= 0.1 } @late;
     }
-    # the machine may stall; what looks too rarely is late each time
-    cmp_ok((sort { $a <=> $b } @late)[0], '<', 0.1, 'within 100 ms');
+    cmp_ok $_, '<', 0.1, "and within 100 ms of it ($_)" for @late;
 };
 
 subtest 'progress' => sub {

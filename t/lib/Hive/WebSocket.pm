@@ -238,7 +238,7 @@ sub fill {
 
 sub take {
     my ($self) = @_;
-    my $got = sysread $self->{socket}, $self->{in}, 1 << 16, length $self->{in};
+    my $got = sysread $self->{socket}, $self->{in}, 1 << 18, length $self->{in};
     return 1 if $got;
     return 0 if !defined $got && ($!{EAGAIN} || $!{EINTR});
     $self->{eof} = 1;
