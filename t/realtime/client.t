@@ -221,6 +221,10 @@ subtest 'a project that changes' => sub {
         'what is not there is refused';
     quit($node);
 
+    my $hasty = node("project:$id", { syncAtOnce => \1 });
+    is_deeply { map { %{ answer($hasty) // {} } } 1 .. 2 }, { state => 21, ready => 21 }, 'state_sync in the place of a subscription that has no answer yet: both are answered';
+    quit($hasty);
+
     my $later = node("project:$id", { batchMs => 100 });
     is_deeply answer($later), { ready => 21 }, 'another, with batches';
     change($id) for 1 .. 20;

@@ -16,7 +16,7 @@ import { checkMessage } from './schema.mjs';
 import { WebSocket } from './websocket.mjs';
 
 const [url, token, channel, options = '{}'] = process.argv.slice(2);
-const { subscribe, ...more } = JSON.parse(options);
+const { subscribe, syncAtOnce, ...more } = JSON.parse(options);
 const say = (message) => process.stdout.write(`${JSON.stringify(message)}\n`);
 const events = [];
 const gaps = [];
@@ -93,5 +93,10 @@ createInterface({ input: process.stdin }).on('line', async (line) => {
     }
 }).on('close', () => process.exit(0));
 
-client.connect().catch((error) => say({ failed: error.code }));
+const connected = client.connect();
+
+connected.catch((error) => say({ failed: error.code }));
+if (syncAtOnce) {      // while the subscription has no answer yet
+    connected.then(() => client.stateSync(channel)).then(({ offset }) => say({ state: offset }), (error) => say({ failed: error.code }));
+}
 subscription.ready.then(({ offset }) => say({ ready: offset }), (error) => say({ failed: error.code }));
