@@ -121,7 +121,7 @@ dev_fault() {
 # Everything is run, whatever failed before. SC2034 and SC2120 misread
 # variables and functions that cross the files of tools/dev.
 dev_lint() {
-    packages test lint
+    packages build run test lint
     bad=0
     step layers
     if tools/layers; then done_ "hold"; else bad=1; fi
