@@ -59,14 +59,16 @@ QUERIES := $(sort $(wildcard sql/queries/*.sql))
 MODULE  := config $(sort $(wildcard ngx_module/*.[ch] common/*.[ch] common/*.def))
 
 OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(COMMON) $(WORKER)) $(BUILD)/queries.o
+CLI     := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard cli/*.c)))
 TESTED  := $(filter-out $(BUILD)/workers/main.o,$(OBJECTS))
 UNIT    := $(patsubst t/unit/%.c,$(BUILD)/t/%,$(sort $(wildcard t/unit/*_test.c)))
 TOOLS   := $(patsubst t/lib/%.c,$(BUILD)/t/%,$(sort $(wildcard t/lib/*.c)))
 FUZZ    := $(patsubst t/fuzz/%.c,$(BUILD)/fuzz/%,$(sort $(wildcard t/fuzz/*_fuzz.c)))
 
-all: worker module
+all: worker module cli
 
 worker: $(BUILD)/hive-worker
+cli: $(BUILD)/hivectl
 module: $(BUILD)/ngx_http_hive_module.so
 unit: $(UNIT) tools
 tools: $(TOOLS)
@@ -79,6 +81,9 @@ covered:
 
 $(BUILD)/hive-worker: $(OBJECTS)
 	$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
+$(BUILD)/hivectl: $(CLI)
+	$(CC) $(LDFLAGS) -o $@ $^ -lcurl -ljansson
 
 $(BUILD)/%.o: %.c | $(BUILD)/queries.h
 	@mkdir -p $(@D)
@@ -130,6 +135,9 @@ $(BUILD)/ngx_http_hive_module.so: $(MODULE) tools/build-module
 # What an administrator has configured is left as it is.
 install: all
 	install -D -m 755 $(BUILD)/hive-worker $(DESTDIR)$(bindir)/hive-worker
+	install -D -m 755 $(BUILD)/hivectl $(DESTDIR)$(bindir)/hivectl
+	install -D -m 644 cli/hivectl.1 \
+	    $(DESTDIR)$(datadir)/man/man1/hivectl.1
 	install -D -m 644 $(BUILD)/ngx_http_hive_module.so \
 	    $(DESTDIR)$(libdir)/nginx/modules/ngx_http_hive_module.so
 	test -e $(DESTDIR)$(sysconfdir)/hive/worker.ini || \
@@ -144,6 +152,6 @@ install: all
 clean:
 	rm -rf build build-asan build-cov
 
-.PHONY: all worker module unit tools fuzz sanitized covered install clean
+.PHONY: all worker module cli unit tools fuzz sanitized covered install clean
 
--include $(wildcard $(OBJECTS:.o=.d) $(BUILD)/t/*.d $(BUILD)/fuzz/*/*.d $(BUILD)/fuzz/*/*/*.d)
+-include $(wildcard $(OBJECTS:.o=.d) $(CLI:.o=.d) $(BUILD)/t/*.d $(BUILD)/fuzz/*/*.d $(BUILD)/fuzz/*/*/*.d)

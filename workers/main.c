@@ -3,6 +3,7 @@
 #include "worker.h"
 
 #include "workers/identity/identity.h"
+#include "workers/llm/llm.h"
 #include "workers/runtime/log.h"
 
 #include <getopt.h>
@@ -14,13 +15,14 @@
 #define STANDARD_PATH "/etc/hive/worker.ini"
 #define HANG_MS       30000    /* a loop that has not turned for so long */
 
-enum { OPT_CHECK = 256, OPT_INIT_ADMIN, OPT_PIDFILE, OPT_REFERENCE,
+enum { OPT_CHECK = 256, OPT_INIT_ADMIN, OPT_LOAD_MODELS, OPT_PIDFILE, OPT_REFERENCE,
     OPT_VERSION, OPT_HELP };
 
 static const struct option options[] = {
     { "config", required_argument, NULL, 'c' },
     { "check", no_argument, NULL, OPT_CHECK },
     { "init-admin", no_argument, NULL, OPT_INIT_ADMIN },
+    { "load-models", required_argument, NULL, OPT_LOAD_MODELS },
     { "pidfile", required_argument, NULL, OPT_PIDFILE },
     { "reference", no_argument, NULL, OPT_REFERENCE },
     { "version", no_argument, NULL, OPT_VERSION },
@@ -31,6 +33,7 @@ static const struct option options[] = {
 static const char help[] =
     "usage: hive-worker [-c FILE] [--pidfile FILE]\n"
     "       hive-worker [-c FILE] --check | --init-admin\n"
+    "       hive-worker [-c FILE] --load-models MODELS\n"
     "       hive-worker --reference | --version | --help\n"
     "\n"
     "Runs Hive's worker processes under their supervisor.\n"
@@ -40,6 +43,8 @@ static const char help[] =
     "  --check            test the configuration and end\n"
     "  --init-admin       print the link that makes the first administrator,\n"
     "                     if there is none\n"
+    "  --load-models FILE put a catalogue of models (conf/models.json) in the\n"
+    "                     database; \"-\" is standard input\n"
     "  --reference        print every key of the configuration\n"
     "  --version, --help\n"
     "\n"
@@ -158,7 +163,7 @@ int
 main(int argc, char **argv)
 {
     source_t source = { .path = STANDARD_PATH };
-    const char *pidfile = NULL;
+    const char *pidfile = NULL, *models = NULL;
     int command = 0, option, status;
 
     signal(SIGPIPE, SIG_IGN);
@@ -167,6 +172,9 @@ main(int argc, char **argv)
             source.path = optarg;
         } else if (option == OPT_PIDFILE) {
             pidfile = optarg;
+        } else if (option == OPT_LOAD_MODELS) {
+            models = optarg;
+            command = option;
         } else if (option == OPT_CHECK || option == OPT_INIT_ADMIN) {
             command = option;
         } else {
@@ -188,6 +196,8 @@ main(int argc, char **argv)
     } else if (command == OPT_INIT_ADMIN) {
         status = identity_init_admin(source.settings->database.conninfo,
             source.settings->auth.public_url);
+    } else if (command == OPT_LOAD_MODELS) {
+        status = llm_load_models(source.settings->database.conninfo, models);
     } else {
         status = supervise(&source, pidfile);
     }

@@ -105,6 +105,26 @@ static const config_key_t keys[] = {
     KEY(tasks, http_slots, NUMBER, .standard = "32", .min = 0, .max = 1024,
         .doc = "tasks of kind `http` at once in each process"),
 
+    KEY(llm, anthropic_url, TEXT, .standard = "https://api.anthropic.com",
+        .min = 1, .max = 255,
+        .doc = "where Anthropic's Messages API is, without a path"),
+    KEY(llm, anthropic_key, TEXT, .standard = "", .max = 1024, .secret = 1,
+        .doc = "its key; give it as `anthropic_key_file`. Empty: its models"
+               " are not ready"),
+    KEY(llm, echo_rate, NUMBER, .standard = "50", .min = 0, .max = 100000,
+        .doc = "tokens a second of the built-in stand-in `echo`; 0: as fast"
+               " as it goes"),
+    KEY(llm, slots, NUMBER, .standard = "256", .min = 1, .max = 4096,
+        .doc = "tasks that ask a model at once in each process"),
+    KEY(llm, connections, NUMBER, .standard = "1024", .min = 1,
+        .max = 65536, .doc = "to providers, of each process"),
+    KEY(llm, first_byte_timeout, DURATION, .standard = "60s", .min = 1,
+        .max = 3600000, .doc = "until a provider begins to answer"),
+    KEY(llm, idle_timeout, DURATION, .standard = "60s", .min = 1,
+        .max = 3600000, .doc = "between two bytes of an answer"),
+    KEY(llm, total_timeout, DURATION, .standard = "10m", .min = 1,
+        .max = 86400000, .doc = "of one try at a provider"),
+
     KEY(log, level, CHOICE, .standard = "info",
         .choices = "debug|info|warn|error", .doc = "the least to log"),
 };
@@ -177,6 +197,16 @@ check_http_allow(arena_t *arena, const settings_t *settings)
     return error;
 }
 
+static const char *
+check_llm(arena_t *arena, const settings_t *settings)
+{
+    llm_config_t config = settings_llm(settings);
+    const char *why;
+
+    return llm_init(&config, &why) == 0 ? ""
+        : arena_printf(arena, "llm: %s\n", why);
+}
+
 settings_t *
 settings_load(arena_t *arena, const char *path, const char **errors)
 {
@@ -186,9 +216,10 @@ settings_load(arena_t *arena, const char *path, const char **errors)
         return NULL;
     }
 
-    *errors = arena_printf(arena, "%s%s%s%s",
+    *errors = arena_printf(arena, "%s%s%s%s%s",
         check_endpoints(arena, settings), check_conninfo(arena, settings),
-        check_auth(arena, settings), check_http_allow(arena, settings));
+        check_auth(arena, settings), check_http_allow(arena, settings),
+        check_llm(arena, settings));
     return (*errors)[0] == '\0' ? settings : NULL;
 }
 
@@ -205,5 +236,19 @@ settings_identity(const settings_t *settings)
         .hash_threads = settings->auth.hash_threads,
         .hash_queue = settings->auth.hash_queue,
         .cell = settings->worker.cell,
+    };
+}
+
+llm_config_t
+settings_llm(const settings_t *settings)
+{
+    return (llm_config_t) {
+        .anthropic_url = settings->llm.anthropic_url,
+        .anthropic_key = settings->llm.anthropic_key,
+        .echo_rate = settings->llm.echo_rate,
+        .connections = settings->llm.connections,
+        .first_byte_ms = settings->llm.first_byte_timeout,
+        .idle_ms = settings->llm.idle_timeout,
+        .total_ms = settings->llm.total_timeout,
     };
 }

@@ -5,6 +5,7 @@
 #define HIVE_SETTINGS_H
 
 #include "workers/identity/identity.h"
+#include "workers/llm/llm.h"
 #include "workers/runtime/arena.h"
 #include "workers/runtime/config.h"
 
@@ -51,6 +52,16 @@ typedef struct {
         unsigned http_slots;
     } tasks;
     struct {
+        const char *anthropic_url;
+        const char *anthropic_key;
+        unsigned echo_rate;
+        unsigned slots;
+        unsigned connections;
+        unsigned first_byte_timeout;
+        unsigned idle_timeout;
+        unsigned total_timeout;
+    } llm;
+    struct {
         const char *level;
     } log;
 } settings_t;
@@ -65,5 +76,8 @@ settings_t *settings_load(arena_t *arena, const char *path,
 
 /* The part that identity/ starts with; borrows the strings. */
 identity_config_t settings_identity(const settings_t *settings);
+
+/* The same for llm/. */
+llm_config_t settings_llm(const settings_t *settings);
 
 #endif

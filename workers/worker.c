@@ -7,11 +7,13 @@
 #include "workers/db/idempotency.h"
 #include "workers/db/resource.h"
 #include "workers/identity/identity.h"
+#include "workers/llm/llm.h"
 #include "workers/realtime/realtime.h"
 #include "workers/runtime/endpoint.h"
 #include "workers/runtime/fault.h"
 #include "workers/runtime/log.h"
 #include "workers/runtime/server.h"
+#include "workers/swarm/swarm.h"
 #include "workers/work/work.h"
 
 #include <inttypes.h>
@@ -169,6 +171,7 @@ on_drained(void *arg)
         _exit(1);
     }
     http_task_stop();
+    llm_stop();
     db_stop(on_database_stopped, NULL);
 }
 
@@ -189,6 +192,8 @@ on_signal(uv_signal_t *handle, int signal_number)
         schedules_stop();
         retention_stop();
         presence_stop();
+        llm_stop_jobs();
+        swarm_stop();
         engine_stop(bound, on_drained, NULL);
         server_drain(bound, on_drained, NULL);
     }
@@ -239,6 +244,7 @@ start_subjects(void)
 {
     const settings_t *settings = worker.settings;
     identity_config_t identity = settings_identity(settings);
+    llm_config_t models = settings_llm(settings);
     const char *why;
 
     if (fault_init(&why) != 0) {
@@ -254,6 +260,13 @@ start_subjects(void)
         return -1;
     }
 
+    if (llm_init(&models, &why) != 0) {
+        log_error("starting the model layer failed: %s", why);
+        return -1;
+    }
+
+    llm_kinds(settings->llm.slots);
+    swarm_init(settings->llm.slots);
     resource_init(settings->worker.cell, settings->auth.key);
     idempotency_init(settings->auth.key);
     channels_init();
@@ -389,6 +402,12 @@ start_jobs(void)
     }
     if (rc == 0) {
         rc = presence_start(worker.fibers);
+    }
+    if (rc == 0) {
+        rc = llm_start(&worker.loop, worker.fibers);
+    }
+    if (rc == 0) {
+        rc = swarm_start(worker.fibers);
     }
     if (rc != 0) {
         log_error("starting the jobs failed: %s", strerror(-rc));

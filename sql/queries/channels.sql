@@ -194,3 +194,22 @@ left join lateral events_after(k.channel, k.after, t.event_seq, k.most,
     $5::timestamptz, $6::timestamptz) e on true
 where ($1::uuid is null or t.owner_id = $1::uuid) is true
 order by k.place, e."offset"
+
+-- name: channel_swarms (read)
+-- Swarms.
+select k.place, t.event_seq as head, (select epoch from outbox_epoch) as epoch
+from unnest($2::text[]) with ordinality k (channel, place)
+join swarms t on t.id = substr(k.channel, 7)::uuid
+where ($1::uuid is null or t.owner_id = $1::uuid) is true
+
+-- name: channel_swarms_after (read)
+-- The same, with events.
+select k.place, t.event_seq as head, (select epoch from outbox_epoch) as epoch,
+       e."offset", e.first, e.type, e.data, e.created_at
+from unnest($2::text[], $3::bigint[], $4::bigint[])
+    with ordinality k (channel, after, most, place)
+join swarms t on t.id = substr(k.channel, 7)::uuid
+left join lateral events_after(k.channel, k.after, t.event_seq, k.most,
+    $5::timestamptz, $6::timestamptz) e on true
+where ($1::uuid is null or t.owner_id = $1::uuid) is true
+order by k.place, e."offset"

@@ -47,6 +47,42 @@ from users
 where id = $2::uuid and is_active
 returning id
 
+-- name: session_refresh
+-- The session $1 of refresh token number $2 goes on for $3 seconds, $4 at most
+-- since it began. `n` is the number of the token to give out: the next, or,
+-- when the last one has been given out less than $5 seconds ago and so may not
+-- have arrived, that one again. Whoever presents an older one has a copy: then
+-- the session ends, and `n` is null. No row: it had ended, or the account is
+-- gone or deactivated.
+with s as (
+    select s.id, s.user_id, s.refresh_n,
+           case when s.refresh_n = $2::bigint then s.refresh_n + 1
+                when s.refresh_n = $2::bigint + 1
+                     and s.refreshed_at > now() - $5::bigint * interval '1 second'
+                then s.refresh_n end as n
+    from sessions s
+    where s.id = $1::uuid and (s.expires_at > now()) is true
+    for update
+), renewed as (
+    update sessions t
+    set refresh_n = s.n,
+        refreshed_at = case when s.n > t.refresh_n then now()
+                       else t.refreshed_at end,
+        expires_at = greatest(t.expires_at, least(
+            now() + $3::bigint * interval '1 second',
+            t.created_at + $4::bigint * interval '1 second'))
+    from s where t.id = s.id and s.n is not null
+), ended as (
+    delete from sessions t using s where t.id = s.id and s.n is null
+)
+select s.n, u.id, u.email, u.name, u.is_superuser
+from s join users u on u.id = s.user_id
+where u.is_active
+
+-- name: session_end
+-- Session $1 of user $2 ends.
+delete from sessions where id = $1::uuid and (user_id = $2::uuid) is true
+
 -- name: ticket_create
 -- The ticket of hash $1 for session $2 of user $3, for $4 seconds; some that
 -- have run out go. No row: the session has ended, or the account is gone or
@@ -70,7 +106,7 @@ returning expires_at
 
 -- name: ticket_redeem
 -- Uses up the ticket of hash $1: whose it is, and until when (seconds since
--- 1970) their session lasts. No row: it is not good (any more), or they are
+-- 1970) it is as good as an access token, which lives $2 seconds. No row: it is not good (any more), or they are
 -- not.
 with ticket as (
     delete from tickets
@@ -78,7 +114,8 @@ with ticket as (
     returning user_id, session_id, expires_at
 )
 select u.id as user_id, s.id as session_id, u.is_superuser,
-       floor(extract(epoch from s.expires_at))::bigint as expires_at
+       floor(extract(epoch from least(s.expires_at,
+           now() + $2::bigint * interval '1 second')))::bigint as expires_at
 from ticket t
 join users u on u.id = t.user_id
 join sessions s on s.id = t.session_id

@@ -53,6 +53,12 @@ algorithm = HS256
 key_file = $VAR/secrets/token.key
 public_url = $URL
 END
+    # a key of one's own makes the models of its provider ready
+    [ ! -s "$VAR/secrets/anthropic.key" ] || cat <<END
+
+[llm]
+anthropic_key_file = $VAR/secrets/anthropic.key
+END
 }
 
 nginx_conf() {

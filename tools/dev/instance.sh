@@ -23,6 +23,7 @@ dev_up() {
     postgres_up
     migrations
     worker_up
+    catalogue
     nginx_up
     ready
     welcome
@@ -127,6 +128,16 @@ nginx_down() {
     stop nginx QUIT 5 "$NGINX"
 }
 
+# catalogue: the models of conf/models.json, as they are there now.
+catalogue() {
+    step models
+    put "$TOP/build/hivectl" "$VAR/bin/hivectl"
+    said=$(as_service "$VAR/bin/hive-worker" -c "$VAR/worker.ini" --load-models - \
+        2>"$VAR/log/models.log" <"$TOP/conf/models.json") ||
+        fail "the catalogue of models cannot be loaded" "mend conf/models.json" "$VAR/log/models.log"
+    done_ "$said"
+}
+
 # health: the status of /health/ready, 000 when nobody answers.
 health() {
     curl -s -o "$VAR/log/ready.json" -w '%{http_code}' --max-time 2 \
@@ -173,6 +184,7 @@ Try it:
         -H 'Content-Type: application/json' -d '{"name":"First project"}'
     curl $URL/api/v1/projects -H "Authorization: Bearer \$TOKEN"
 
+See a swarm of agents at work:  ./dev demo
 Stop it: ./dev down      Test it: ./dev test
 END
 }

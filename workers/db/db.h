@@ -109,6 +109,11 @@ void db_begin(request_t *rq);
 void db_commit(request_t *rq);     /* raises 502 when the outcome is unknown */
 void db_rollback(request_t *rq);   /* also done by the arena on any raise */
 
+/* Runs fn(rq, arg) in the request's transaction, or in one of its own: that is
+ * tried again, with all of fn, after a deadlock. */
+void db_transact(request_t *rq, void (*fn)(request_t *rq, void *arg),
+    void *arg);
+
 /* ---- reading rows ---- */
 
 db_row_t db_row_at(const db_result_t *result, int index);

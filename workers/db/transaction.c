@@ -218,3 +218,42 @@ db_rollback(request_t *rq)
         events_forgotten(rq);
     }
 }
+
+/* ---- with a function ---- */
+
+#define TRIES 4
+
+typedef struct {
+    void (*fn)(request_t *rq, void *arg);
+    void *arg;
+} alone_t;
+
+static void
+transact_alone(request_t *rq, void *arg)
+{
+    alone_t *alone = arg;
+
+    db_begin(rq);
+    alone->fn(rq, alone->arg);
+    db_commit(rq);
+}
+
+/* 503: nothing has changed (a deadlock, a connection lost before the
+ * commit). */
+void
+db_transact(request_t *rq, void (*fn)(request_t *rq, void *arg), void *arg)
+{
+    alone_t alone = { fn, arg };
+    int tries = 0, status;
+
+    if (rq->transaction != NULL) {
+        fn(rq, arg);
+        return;
+    }
+    while ((status = rq_try(rq, transact_alone, &alone)) != 0) {
+        db_rollback(rq);
+        if (status != 503 || ++tries == TRIES) {
+            rq_reraise(rq);
+        }
+    }
+}

@@ -4,6 +4,7 @@
 
 #include "account.h"
 #include "hashing.h"
+#include "refresh.h"
 #include "token.h"
 
 static unsigned cell;
@@ -18,6 +19,7 @@ identity_start(const identity_config_t *config, const char **error)
     if (token_start(config, error) != 0) {
         return -1;
     }
+    refresh_configure(config->key);
     cell = config->cell;
     hashing_configure(config->hash_threads, config->hash_queue);
     return 0;

@@ -16,7 +16,7 @@ typedef struct {
     const char *key_id;        /* the `kid` of the header */
     const char *algorithm;     /* "HS256", "RS256", "ES256" */
     slice_t key;               /* the secret, or a PEM private key */
-    unsigned access_ttl;       /* seconds a token (and its session) lives */
+    unsigned access_ttl;       /* seconds an access token lives */
     unsigned hash_threads;     /* hashes computed at once */
     unsigned hash_queue;       /* hashes waiting; more get 503 */
     unsigned cell;             /* of the ids made here */
@@ -40,6 +40,8 @@ int identity_init_admin(const char *conninfo, const char *public_url);
 void op_auth_register(request_t *rq);
 void op_auth_setup(request_t *rq);
 void op_auth_login(request_t *rq);
+void op_auth_refresh(request_t *rq);
+void op_auth_logout(request_t *rq);
 void op_auth_me(request_t *rq);
 void op_auth_ticket(request_t *rq);
 void op_ticket_redeem(request_t *rq);

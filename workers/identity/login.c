@@ -7,6 +7,7 @@
 #include "account.h"
 #include "hashing.h"
 #include "identity.h"
+#include "refresh.h"
 #include "token.h"
 
 #include "common/utf8.h"
@@ -131,7 +132,7 @@ open_session(request_t *rq, const token_subject_t *subject)
     db_begin(rq);
     /* No row: deactivated since it was read. */
     if (db_row(rq, Q_SESSION_CREATE, value_uuid(subject->session),
-            value_uuid(subject->user), value_int(token_ttl()),
+            value_uuid(subject->user), value_int(REFRESH_IDLE_S),
             user_agent(rq), client_ip(rq)) == NULL)
     {
         raise_refused(rq);
@@ -144,15 +145,18 @@ open_session(request_t *rq, const token_subject_t *subject)
 }
 
 static void
-reply_token(request_t *rq, const char *token, const db_row_t *user)
+reply_token(request_t *rq, const char *token, hive_uuid_t session,
+    const db_row_t *user)
 {
     buf_t body;
 
     buf_init(&body, rq->arena, 2048);
     buf_puts(&body, "{\"access_token\":");
     json_put_string(&body, (slice_t) { token, strlen(token) });
-    buf_printf(&body, ",\"token_type\":\"bearer\",\"expires_in\":%u,\"user\":",
+    buf_printf(&body, ",\"token_type\":\"bearer\",\"expires_in\":%u",
         token_ttl());
+    refresh_put(&body, session, 0);
+    buf_puts(&body, ",\"user\":");
     db_json_row(&body, user);
     buf_putc(&body, '}');
     rq_reply_header(rq, "cache-control", SLICE("no-store"));
@@ -184,5 +188,5 @@ op_auth_login(request_t *rq)
     if (token == NULL) {
         rq_raise(rq, 500, "internal_error", "the token could not be signed");
     }
-    reply_token(rq, token, user);
+    reply_token(rq, token, subject.session, user);
 }

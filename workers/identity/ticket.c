@@ -4,6 +4,7 @@
 
 #include "account.h"
 #include "identity.h"
+#include "token.h"
 
 #include "common/base64url.h"
 #include "workers/db/db.h"
@@ -76,7 +77,8 @@ op_ticket_redeem(request_t *rq)
     account_members(rq, fields, known);
     rq_check(rq);
     if (ticket.len == TICKET_TEXT) {
-        row = db_row(rq, Q_TICKET_REDEEM, hash_value(ticket.data, &hash));
+        row = db_row(rq, Q_TICKET_REDEEM, hash_value(ticket.data, &hash),
+            value_int(token_ttl()));
     }
     if (row == NULL) {
         rq_raise(rq, 401, "ticket_invalid",

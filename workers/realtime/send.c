@@ -7,7 +7,8 @@
 
 /* What Hive itself says begins so. */
 static const char *const reserved[] = { "user.", "project.", "task.",
-    "workflow.", "run.", "schedule.", "presence.", "message.", "system.",
+    "workflow.", "run.", "schedule.", "swarm.", "agent.", "step.",
+    "presence.", "message.", "system.",
     NULL };
 
 static int

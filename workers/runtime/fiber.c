@@ -81,6 +81,7 @@ struct fiber_s {
     unsigned begun : 1;          /* its stack has been entered before */
     unsigned woken : 1;          /* while it was running */
     unsigned cancelled : 1;
+    unsigned shielded : 1;
     unsigned timed_out : 1;
     timer_node_t timeout;
     timer_node_t deadline;
@@ -510,6 +511,7 @@ fiber_spawn(fiber_sched_t *sched, const char *name, fiber_fn fn, void *arg,
     fiber->data = NULL;
     fiber->woken = 0;
     fiber->cancelled = 0;
+    fiber->shielded = 0;
     fiber->live_prev = NULL;
     fiber->live_next = sched->live_list;
     if (sched->live_list != NULL) {
@@ -554,10 +556,10 @@ fiber_suspend(const char *reason)
     fiber_t *fiber = fiber_self();
 
     assert(fiber != NULL);
-    if (!fiber->cancelled) {
+    if (!fiber_cancelled(fiber)) {
         fiber_park(reason);
     }
-    return fiber->cancelled ? UV_ECANCELED : 0;
+    return fiber_cancelled(fiber) ? UV_ECANCELED : 0;
 }
 
 int
@@ -566,13 +568,13 @@ fiber_suspend_until(const char *reason, uint64_t until)
     fiber_t *fiber = fiber_self();
 
     assert(fiber != NULL);
-    if (!fiber->cancelled) {
+    if (!fiber_cancelled(fiber)) {
         fiber->timed_out = 0;
         timer_set(fiber->sched, &fiber->timeout, until);
         fiber_park(reason);
         timer_clear(fiber->sched, &fiber->timeout);
     }
-    if (fiber->cancelled) {
+    if (fiber_cancelled(fiber)) {
         return UV_ECANCELED;
     }
     return fiber->timed_out ? UV_ETIMEDOUT : 0;
@@ -598,7 +600,19 @@ fiber_cancel(fiber_t *fiber)
 int
 fiber_cancelled(const fiber_t *fiber)
 {
-    return fiber->cancelled;
+    return fiber->cancelled && !fiber->shielded;
+}
+
+int
+fiber_shield(int on)
+{
+    fiber_t *fiber = fiber_self();
+    int before;
+
+    assert(fiber != NULL);
+    before = fiber->shielded;
+    fiber->shielded = on != 0;
+    return before;
 }
 
 int
@@ -624,7 +638,7 @@ fiber_yield(void)
     assert(fiber != NULL);
     fiber_wake(fiber);
     fiber_park("yield");
-    return fiber->cancelled ? UV_ECANCELED : 0;
+    return fiber_cancelled(fiber) ? UV_ECANCELED : 0;
 }
 
 /* ---- looking ---- */

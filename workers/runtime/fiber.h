@@ -57,6 +57,12 @@ void fiber_wake(fiber_t *fiber);
 void fiber_cancel(fiber_t *fiber);
 int fiber_cancelled(const fiber_t *fiber);
 
+/* While on, this fiber does not notice that it is cancelled: it waits as if it
+ * were not, and fiber_cancelled is 0. For the last word about what has been
+ * done, which must be short: whoever cancels waits for it. Returns what it
+ * was. */
+int fiber_shield(int on);
+
 /* Cancels the fiber once uv_hrtime() has reached `at`, to the millisecond;
  * replaces an earlier deadline, and 0 clears it. It ends with the fiber.
  * Cheap: a place in a heap behind one timer for all fibers. */

@@ -15,7 +15,7 @@
 #define STOP_TICK   20
 #define GRACE_MS    1000       /* after the bound, for fibers to unwind */
 #define GIVE_UP_MS  3000       /* and for the database to hear of it */
-#define OWN_FIBERS  (KINDS_MAX + FINISHERS + 8)
+#define OWN_FIBERS  (EXECUTORS_MAX + FINISHERS + 8)
 
 engine_t engine;
 
@@ -170,9 +170,10 @@ unsigned
 engine_fibers(const engine_config_t *config)
 {
     unsigned count = OWN_FIBERS;
+    const executor_t *executor;
 
-    for (const executor_t *e = executors; e->kind != NULL; e++) {
-        count += slots_of(config, e);
+    for (size_t i = 0; (executor = executor_at(i)) != NULL; i++) {
+        count += slots_of(config, executor);
     }
     return count;
 }
@@ -180,10 +181,11 @@ engine_fibers(const engine_config_t *config)
 static void
 add_kinds(void)
 {
-    for (const executor_t *e = executors; e->kind != NULL; e++) {
+    const executor_t *e;
+
+    for (size_t i = 0; (e = executor_at(i)) != NULL; i++) {
         kind_t *kind = &engine.kinds[engine.nkinds++];
 
-        assert(engine.nkinds <= KINDS_MAX);
         kind->executor = e;
         kind->name = (slice_t) { e->kind, strlen(e->kind) };
         kind->slots = slots_of(&engine.config, e);

@@ -235,7 +235,7 @@ fetch_wake(kind_t *kind)
 static void
 ask(request_t *rq, void *arg)
 {
-    slice_t names[KINDS_MAX];
+    slice_t names[EXECUTORS_MAX];
     const db_result_t *result;
     size_t count = 0;
 

@@ -111,7 +111,6 @@ struct kind_s {
 };
 
 #define FINISHERS 3
-#define KINDS_MAX 32
 
 typedef struct {
     engine_config_t config;
@@ -122,7 +121,7 @@ typedef struct {
     int registered;
     uint64_t beat_at;          /* our last beat that was heard */
     unsigned nkinds;
-    kind_t kinds[KINDS_MAX];
+    kind_t kinds[EXECUTORS_MAX];
 
     struct work_list_s finished;
     unsigned nfinished;

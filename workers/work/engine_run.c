@@ -203,6 +203,12 @@ task_retry_after(task_run_t *run, unsigned ms)
     ((work_t *) run)->after_ms = ms;
 }
 
+hive_uuid_t
+task_worker(const task_run_t *run)
+{
+    return ((const work_t *) run)->worker;
+}
+
 void
 task_cost(task_run_t *run, int64_t nano_usd)
 {

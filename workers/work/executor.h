@@ -1,7 +1,7 @@
 /* executor.h: the kinds of tasks that run inside the workers.
  *
- * An executor is a C function registered by kind in executors[]; it runs on a
- * fiber with a request's means (`rq`: arena, statements, raising) and says
+ * An executor is a C function registered by kind: in executor.c, or by the
+ * subject that it is of (executor_add). It runs on a fiber with a request's means (`rq`: arena, statements, raising) and says
  * how the task ended by returning:
  *
  *     static void
@@ -65,8 +65,18 @@ void execute_noop(task_run_t *run);
 void execute_sleep(task_run_t *run);
 void execute_http(task_run_t *run);
 
-/* Ended by a NULL kind. `slots` 0: as many as [tasks] slots says. */
-extern const executor_t executors[];
+/* Who runs it: as task_workers has this process. */
+hive_uuid_t task_worker(const task_run_t *run);
+
+/* At most so many kinds, in all. */
+#define EXECUTORS_MAX 32
+
+/* Before the engine starts, once; borrowed for ever. `slots` 0: as many as
+ * [tasks] slots says. */
+void executor_add(const executor_t *executor);
+
+/* Those there are, from 0; NULL: no more. */
+const executor_t *executor_at(size_t index);
 
 /* NULL: nothing here runs that kind; remote runners may. */
 const executor_t *executor_find(slice_t kind);

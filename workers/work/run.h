@@ -37,10 +37,8 @@ void run_reply_made(request_t *rq, hive_uuid_t id, slice_t json);
 hive_uuid_t run_make_workflow(request_t *rq, const db_row_t *workflow,
     slice_t name, const json_t *input, slice_t *made);
 
-/* Runs fn(rq, arg) in the request's transaction, or in one of its own: that is
- * tried again, with all of fn, after a deadlock. */
-void run_transact(request_t *rq, void (*fn)(request_t *rq, void *arg),
-    void *arg);
+/* The edges of a graph of steps; indexes of both ends. In the arena. */
+edge_t *run_edges(arena_t *arena, const graph_t *graph);
 
 /* ---- children (run_children.c) ---- */
 

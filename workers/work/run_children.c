@@ -106,7 +106,23 @@ typedef struct {
     const holder_t *holder;
     new_task_t *children;
     size_t count;
+    const graph_t *graph;       /* among them; NULL: none waits for another */
 } adding_t;
+
+/* What is above the parent is 2^20 ranks above it (run_make.c). */
+static void
+place_child(const adding_t *adding, const parent_t *parent, size_t i)
+{
+    new_task_t *child = &adding->children[i];
+
+    child->rank = parent->rank;
+    child->dependents = (int) parent->nwaiting;
+    if (adding->graph != NULL) {
+        child->rank += 1 + adding->graph->depth[i];
+        child->dependents += (int) graph_nchildren(adding->graph, i);
+        child->deps_left = (int) graph_nparents(adding->graph, i);
+    }
+}
 
 static void
 add_children(request_t *rq, void *arg)
@@ -123,10 +139,11 @@ add_children(request_t *rq, void *arg)
         child->project = parent.project;
         child->run = parent.run;
         child->parent = adding->holder->task;
-        child->rank = parent.rank;
-        child->dependents = (int) parent.nwaiting;
+        place_child(adding, &parent, i);
     }
-    tasks_enqueue(rq, adding->children, adding->count, NULL, 0);
+    tasks_enqueue(rq, adding->children, adding->count,
+        adding->graph != NULL ? run_edges(rq->arena, adding->graph) : NULL,
+        adding->graph != NULL ? adding->graph->nedges : 0);
     link_children(rq, &parent, adding->children, adding->count);
 }
 
@@ -134,9 +151,31 @@ void
 run_add_children(request_t *rq, const holder_t *holder,
     new_task_t *children, size_t count)
 {
-    adding_t adding = { holder, children, count };
+    adding_t adding = { holder, children, count, NULL };
 
-    run_transact(rq, add_children, &adding);
+    db_transact(rq, add_children, &adding);
+}
+
+void
+run_add_steps(task_run_t *run, const json_t *given)
+{
+    request_t *rq = run->rq;
+    holder_t holder = { .task = run->id, .worker = task_worker(run),
+        .attempt = run->attempt };
+    report_t report = report_to(rq);
+    new_task_t *children;
+    adding_t adding;
+    steps_t steps;
+
+    if (steps_read(&report, given, CHILDREN_MAX, &steps) != 0) {
+        rq_check(rq);
+    }
+    children = arena_alloc(rq->arena, steps.count * sizeof(*children));
+    for (size_t i = 0; i < steps.count; i++) {
+        children[i] = steps.items[i].task;
+    }
+    adding = (adding_t) { &holder, children, steps.count, &steps.graph };
+    db_transact(rq, add_children, &adding);
 }
 
 /* ---- POST /tasks/{id}/children ---- */

@@ -12,44 +12,6 @@
 #include <stdlib.h>
 
 #define SETTLE_BATCH 1000
-#define TRIES        4
-
-/* ---- transactions ---- */
-
-typedef struct {
-    void (*fn)(request_t *rq, void *arg);
-    void *arg;
-} transaction_t;
-
-static void
-transact_alone(request_t *rq, void *arg)
-{
-    transaction_t *transaction = arg;
-
-    db_begin(rq);
-    transaction->fn(rq, transaction->arg);
-    db_commit(rq);
-}
-
-/* 503: nothing has changed (a deadlock, a connection lost before the
- * commit). */
-void
-run_transact(request_t *rq, void (*fn)(request_t *rq, void *arg), void *arg)
-{
-    transaction_t transaction = { fn, arg };
-    int tries = 0, status;
-
-    if (rq->transaction != NULL) {
-        fn(rq, arg);
-        return;
-    }
-    while ((status = rq_try(rq, transact_alone, &transaction)) != 0) {
-        db_rollback(rq);
-        if (status != 503 || ++tries == TRIES) {
-            rq_reraise(rq);
-        }
-    }
-}
 
 typedef struct {
     void (*fn)(request_t *rq, hive_uuid_t id);
@@ -73,7 +35,7 @@ change_run(request_t *rq, void (*fn)(request_t *rq, hive_uuid_t id))
 {
     change_t made = { fn, rq_param_uuid(rq, 0), NULL };
 
-    run_transact(rq, change, &made);
+    db_transact(rq, change, &made);
     if (made.row == NULL) {
         resource_raise_missing(rq, &run_resource);
     }
@@ -174,20 +136,28 @@ stop_running(request_t *rq, hive_uuid_t id)
 
 /* What runs goes on until it is stopped; the run ends with the last of it. To
  * cancel it again is no change. */
-static void
-cancel_run(request_t *rq, hive_uuid_t id)
+int
+run_cancel(request_t *rq, hive_uuid_t id)
 {
     const db_row_t *run = lock_run(rq, id);
 
     if (!slice_equal(db_text(run, "state"), SLICE("running"))) {
-        rq_raise(rq, 409, "run_finished", "the run has ended: it %.*s",
-            (int) db_text(run, "state").len, db_text(run, "state").data);
+        return 0;
     }
     if (!db_bool(run, "cancel_requested")) {
         db_rows(rq, Q_RUN_CANCEL, value_uuid(id));
     }
     cancel_waiting(rq, id);
     stop_running(rq, id);
+    return 1;
+}
+
+static void
+cancel_run(request_t *rq, hive_uuid_t id)
+{
+    if (!run_cancel(rq, id)) {
+        rq_raise(rq, 409, "run_finished", "the run has ended");
+    }
 }
 
 void

@@ -7,6 +7,7 @@
 #include "engine.h"
 #include "enqueue.h"
 #include "template.h"
+#include "work.h"
 
 #include "workers/db/event.h"
 
@@ -143,8 +144,8 @@ make_tasks(making_t *making)
     return tasks;
 }
 
-static edge_t *
-make_edges(arena_t *arena, const graph_t *graph)
+edge_t *
+run_edges(arena_t *arena, const graph_t *graph)
 {
     edge_t *edges = arena_alloc(arena, (graph->nedges + 1) * sizeof(*edges));
 
@@ -248,7 +249,7 @@ run_make(request_t *rq, const run_spec_t *spec, slice_t *json)
     tasks = make_tasks(&making);
     *json = put_run(&making);
     tasks_enqueue_run(rq, *json, tasks, spec->steps->count,
-        make_edges(rq->arena, graph), graph->nedges);
+        run_edges(rq->arena, graph), graph->nedges);
     if (engine_events()) {
         publish(&making);
     }
@@ -277,6 +278,23 @@ run_make_workflow(request_t *rq, const db_row_t *workflow, slice_t name,
     arena_cleanup(rq->arena, release, json);
     /* Checked when it was stored; an older Hive may have taken other steps. */
     if (steps_read(&report, json, STEPS_STORED_MAX, &steps) != 0) {
+        rq_check(rq);
+    }
+    return run_make(rq, &spec, made);
+}
+
+hive_uuid_t
+run_begin(request_t *rq, const run_begin_t *begin, slice_t *made)
+{
+    report_t report = report_to(rq);
+    steps_t steps;
+    run_spec_t spec = {
+        .owner = begin->owner, .project = begin->project,
+        .name = begin->name, .on_failure = SLICE("fail_fast"),
+        .steps = &steps,
+    };
+
+    if (steps_read(&report, begin->steps, STEPS_RUN_MAX, &steps) != 0) {
         rq_check(rq);
     }
     return run_make(rq, &spec, made);

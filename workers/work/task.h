@@ -103,8 +103,4 @@ size_t tasks_settle(request_t *rq, settle_t *items, size_t count);
 /* "blocked" ... "skipped", NULL-terminated: the order of the API. */
 extern const char *const task_states[];
 
-/* 0..9, or -1: a number or one of critical (9), high (7), medium (5),
- * low (2). */
-int task_priority_parse(const json_t *value);
-
 #endif

@@ -1,8 +1,10 @@
 /* work.h: the face of what people work on: projects, and the engine that runs
- * their tasks. */
+ * their tasks; executor.h is a part of it. */
 
 #ifndef HIVE_WORK_H
 #define HIVE_WORK_H
+
+#include "executor.h"
 
 #include "workers/db/resource.h"
 
@@ -69,6 +71,34 @@ void op_run_tasks(request_t *rq);
 void op_run_events(request_t *rq);
 void op_run_cancel(request_t *rq);
 void op_run_retry(request_t *rq);
+
+/* ---- runs for other subjects ---- */
+
+/* 0..9, or -1: a number or one of critical (9), high (7), medium (5),
+ * low (2). */
+int task_priority_parse(const json_t *value);
+
+typedef struct {
+    hive_uuid_t owner;
+    hive_uuid_t project;       /* zero: none */
+    slice_t name;
+    const json_t *steps;       /* as POST /runs takes them; nothing quoted */
+} run_begin_t;
+
+/* Makes a run and its tasks; the first that fails ends it. In rq->transaction
+ * or one statement. Returns its id, and in *made the run as GET shows it.
+ * Raises 422 with what is wrong with the steps, and what POST /runs does. */
+hive_uuid_t run_begin(request_t *rq, const run_begin_t *begin, slice_t *made);
+
+/* Adds steps under the task that is being run: to its run, waiting for each
+ * other only; whoever waits for it waits for them too. In rq->transaction or
+ * one of its own. Raises 409 "lease_lost" when the attempt is not the task's
+ * any more, 409 "task_cancelled", 422 "run_too_large". */
+void run_add_steps(task_run_t *run, const json_t *steps);
+
+/* Cancels a run of rq->user, in rq->transaction: what waits ends, what runs is
+ * told to. 0 when it had ended already; raises 404. */
+int run_cancel(request_t *rq, hive_uuid_t id);
 
 extern const resource_t schedule_resource;
 

@@ -475,6 +475,16 @@ sub kill_worker {
 
 # HUP, then waits until every process of before has gone and as many new ones
 # serve. Returns whether that was so in time.
+# hive-worker --load-models of that file, the catalogue of conf/ unless named:
+# its exit status and what it printed.
+sub load_models {
+    my ($self, $file) = @_;
+    $file //= "$top/conf/models.json";
+    my $as = $> == 0 ? "setpriv --reuid=$Hive::Test::Process::service --clear-groups" : '';
+    my $said = `cd / && $as '$self->{dir}/bin/hive-worker' -c '$self->{dir}/worker.ini' --load-models - 2>&1 <'$file'`;
+    return ($? >> 8, $said);
+}
+
 sub reload_nginx { $_[0]->reload('nginx', $_[1]) }
 sub reload_workers { $_[0]->reload('worker', $_[1]) }
 

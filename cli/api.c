@@ -1,0 +1,246 @@
+/* api.c: requests to Hive. */
+
+#include "cli.h"
+
+#include <curl/curl.h>
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#define EARLY_S 30              /* a token is renewed that long before its end */
+#define TRIES   4               /* of what may be sent again */
+
+typedef struct {
+    char *data;
+    size_t len;
+} text_t;
+
+static size_t
+take(char *data, size_t one, size_t len, void *arg)
+{
+    text_t *text = arg;
+    char *more = realloc(text->data, text->len + len + 1);
+
+    (void) one;
+    if (more == NULL) {
+        return 0;
+    }
+    memcpy(more + text->len, data, len);
+    text->data = more;
+    text->len += len;
+    more[text->len] = '\0';
+    return len;
+}
+
+void
+api_idempotency_key(char out[37])
+{
+    unsigned char bytes[16];
+
+    if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes)) {
+        die(EXIT_FAILED, "there is no randomness");
+    }
+    for (int i = 0; i < 16; i++) {
+        snprintf(out + 2 * i, 3, "%02x", bytes[i]);
+    }
+}
+
+/* One request. The status, or 0 with *why. */
+static long
+send_once(const char *method, const char *url, const char *body,
+    struct curl_slist *headers, text_t *reply, char why[CURL_ERROR_SIZE])
+{
+    CURL *curl = curl_easy_init();
+    long status = 0;
+    CURLcode rc;
+
+    why[0] = '\0';
+    curl_easy_setopt(curl, CURLOPT_URL, url);
+    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
+    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(curl, CURLOPT_USERAGENT, "hivectl/" HIVE_VERSION);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, reply);
+    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, why);
+    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, 5000L);
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, 60000L);
+    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    if (body != NULL) {
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body);
+    }
+    rc = curl_easy_perform(curl);
+    if (rc == CURLE_OK) {
+        curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+    } else if (why[0] == '\0') {
+        snprintf(why, CURL_ERROR_SIZE, "%s", curl_easy_strerror(rc));
+    }
+    curl_easy_cleanup(curl);
+    return status;
+}
+
+/* GET and DELETE may be sent again, and so may a POST, which has a key. */
+static long
+send_request(const char *method, const char *path, const json_t *body,
+    const char *authorization, json_t **out)
+{
+    char url[2048], key[37], line[64], why[CURL_ERROR_SIZE] = "";
+    struct curl_slist *headers = NULL;
+    char *text = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;
+    text_t reply = { NULL, 0 };
+    long status = 0;
+
+    snprintf(url, sizeof(url), "%s%s", cli.url, path);
+    headers = curl_slist_append(headers, "Accept: application/json");
+    if (authorization != NULL) {
+        headers = curl_slist_append(headers, authorization);
+    }
+    if (body != NULL) {
+        headers = curl_slist_append(headers,
+            "Content-Type: application/json");
+    }
+    if (strcmp(method, "POST") == 0 && authorization != NULL) {
+        api_idempotency_key(key);
+        snprintf(line, sizeof(line), "Idempotency-Key: %s", key);
+        headers = curl_slist_append(headers, line);
+    }
+    for (int n = 0; n < TRIES; n++) {
+        if (n > 0) {
+            struct timespec pause = { 0, 200000000L << (n - 1) };
+
+            if (n == 3) {
+                pause = (struct timespec) { 1, 0 };
+            }
+            nanosleep(&pause, NULL);
+        }
+        free(reply.data);
+        reply = (text_t) { NULL, 0 };
+        status = send_once(method, url, text, headers, &reply, why);
+        if (status != 0 && status != 502 && status != 503) {
+            break;
+        }
+    }
+    curl_slist_free_all(headers);
+    free(text);
+    if (status == 0) {
+        die(EXIT_UNREACHABLE, "no answer from %s: %s", cli.url, why);
+    }
+    *out = reply.len > 0 ? json_loadb(reply.data, reply.len,
+        JSON_DECODE_ANY, NULL) : NULL;
+    free(reply.data);
+    return status;
+}
+
+json_t *
+api_open(const char *method, const char *path, const json_t *body,
+    long *status)
+{
+    json_t *reply;
+
+    *status = send_request(method, path, body, NULL, &reply);
+    if (*status >= 500) {
+        die(EXIT_UNREACHABLE, "Hive answered %ld: %s", *status,
+            text_at(reply, "detail"));
+    }
+    return reply;
+}
+
+/* ---- with a token ---- */
+
+static json_t *
+renew(json_t *credentials)
+{
+    json_t *body = json_pack("{s:O}", "refresh_token",
+        json_object_get(credentials, "refresh_token"));
+    long status;
+    json_t *reply;
+
+    reply = api_open("POST", "/api/v1/auth/refresh", body, &status);
+    json_decref(body);
+    if (status != 200) {
+        die(EXIT_SIGN_IN, "the session has ended: hivectl login");
+    }
+    json_object_set(credentials, "access_token",
+        json_object_get(reply, "access_token"));
+    json_object_set(credentials, "refresh_token",
+        json_object_get(reply, "refresh_token"));
+    json_object_set_new(credentials, "expires_at", json_integer(
+        (json_int_t) time(NULL) + number_at(reply, "expires_in")));
+    json_decref(reply);
+    credentials_store(credentials);
+    return credentials;
+}
+
+char *
+api_authorization(void)
+{
+    const char *given = getenv("HIVE_TOKEN");
+    json_t *credentials = NULL;
+    const char *token = given;
+    char *line;
+
+    if (given == NULL || given[0] == '\0') {
+        credentials = credentials_load();
+        if (credentials == NULL) {
+            die(EXIT_SIGN_IN, "nobody is signed in at %s: hivectl login",
+                cli.url);
+        }
+        if (number_at(credentials, "expires_at")
+            < (json_int_t) time(NULL) + EARLY_S) {
+            credentials = renew(credentials);
+        }
+        token = text_at(credentials, "access_token");
+    }
+    if (asprintf(&line, "Authorization: Bearer %s", token) < 0) {
+        die(EXIT_FAILED, "out of memory");
+    }
+    json_decref(credentials);
+    return line;
+}
+
+/* What was wrong with which field stands in a list. */
+__attribute__((noreturn))
+static void
+die_problem(long status, const json_t *problem)
+{
+    const json_t *errors = json_object_get(problem, "errors"), *error;
+    const char *detail = text_at(problem, "detail");
+    int code = status == 401 ? EXIT_SIGN_IN : status == 404 ? EXIT_ABSENT
+        : status >= 500 ? EXIT_UNREACHABLE : EXIT_FAILED;
+    size_t i;
+
+    if (json_array_size(errors) > 0) {
+        json_array_foreach(errors, i, error) {
+            fprintf(stderr, "hivectl: %s %s\n", text_at(error, "field"),
+                text_at(error, "message"));
+        }
+        exit(code);
+    }
+    if (status == 401) {
+        die(code, "the token is not good any more: hivectl login");
+    }
+    die(code, "%s", detail[0] != '\0' ? detail : text_at(problem, "title"));
+}
+
+json_t *
+api(const char *method, const json_t *body, const char *format, ...)
+{
+    char path[1024];
+    char *authorization = api_authorization();
+    json_t *reply;
+    va_list args;
+    long status;
+
+    va_start(args, format);
+    vsnprintf(path, sizeof(path), format, args);
+    va_end(args);
+    status = send_request(method, path, body, authorization, &reply);
+    free(authorization);
+    if (status < 200 || status > 299) {
+        die_problem(status, reply);
+    }
+    return reply;
+}

@@ -1,0 +1,467 @@
+/* live.c: a run as it goes: server-sent events of the swarm's channel. On a
+ * terminal a line for each agent that has something to do, redrawn ten times a
+ * second; in a pipe a line for each event. A connection that drops is made
+ * again and goes on where it was (Last-Event-ID). */
+
+#include "run_view.h"
+
+#include <curl/curl.h>
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DRAW_S     0.1
+#define LOOK_S     5.0          /* the run is asked for that often, to be sure */
+#define LINES_MAX  24
+#define BAR        10
+#define LINE_MAX_BYTES (1 << 20)
+
+typedef struct {
+    char swarm[40], run[40];
+    run_view_t view;
+    char *line;                 /* of the stream, not complete */
+    size_t line_len;
+    char *data;                 /* of the event in hand */
+    size_t data_len;
+    char last_id[256];
+    int opened;                 /* the stream is */
+    int drawn;                  /* lines on the terminal */
+    double drawn_at, looked_at;
+} live_t;
+
+static volatile sig_atomic_t interrupted;
+
+static void
+on_interrupt(int number)
+{
+    (void) number;
+    interrupted = 1;
+}
+
+/* ---- on a terminal ---- */
+
+static void
+put_bar(double share)
+{
+    static const char *const parts[] = { " ", "▏", "▎", "▍", "▌", "▋", "▊",
+        "▉" };
+    int eighths = (int) (share * BAR * 8 + 0.5);
+
+    fputs(ink("cyan"), stdout);
+    for (int i = 0; i < BAR; i++) {
+        int here = eighths - 8 * i;
+
+        fputs(here >= 8 ? "█" : here <= 0 ? "·" : parts[here], stdout);
+    }
+    fputs(ink("off"), stdout);
+}
+
+typedef struct {
+    const char *name;
+    int steps, done, running;
+    const step_view_t *now;     /* that is under way, or the last one done */
+    json_int_t tokens, nano_usd;
+} agent_line_t;
+
+/* About four bytes are a token, until its provider says. */
+static json_int_t
+tokens_of(const step_view_t *step)
+{
+    return strcmp(step->state, "running") == 0
+        ? step->output_tokens + (json_int_t) (step->bytes + 3) / 4
+        : step->output_tokens;
+}
+
+static int
+gather(const run_view_t *view, agent_line_t *lines)
+{
+    int count = 0;
+
+    for (size_t i = 0; i < view->count; i++) {
+        const step_view_t *step = &view->steps[i];
+        int running = strcmp(step->state, "running") == 0;
+        int at = 0;
+
+        while (at < count && strcmp(lines[at].name, step->agent) != 0) {
+            at++;
+        }
+        if (at == LINES_MAX) {
+            continue;
+        }
+        if (at == count) {
+            lines[count++] = (agent_line_t) { .name = step->agent };
+        }
+        lines[at].steps++;
+        lines[at].done += strcmp(step->state, "succeeded") == 0;
+        lines[at].running += running;
+        lines[at].tokens += tokens_of(step);
+        lines[at].nano_usd += step->nano_usd;
+        if (lines[at].now == NULL || running
+            || (strcmp(lines[at].now->state, "running") != 0
+                && step->ended > lines[at].now->ended)) {
+            lines[at].now = step;
+        }
+    }
+    return count;
+}
+
+/* The last words that fit, from the beginning of one. */
+static void
+put_tail(const step_view_t *step, int columns)
+{
+    const char *at = step->tail;
+    size_t len = step->tail_len;
+
+    if (columns < 4 || len == 0) {
+        return;
+    }
+    if (len > (size_t) columns) {
+        at += len - (size_t) columns;
+        len = (size_t) columns;
+        while (len > 0 && ((unsigned char) *at & 0xc0) == 0x80) {
+            at++;
+            len--;
+        }
+        while (len > 0 && *at != ' ') {
+            at++;
+            len--;
+        }
+    }
+    fputs(ink("dim"), stdout);
+    put_clipped(at, len, columns);
+    fputs(ink("off"), stdout);
+}
+
+static void
+put_agent(const agent_line_t *line)
+{
+    const step_view_t *step = line->now;
+    int running = line->running > 0, used;
+
+    printf("%s%s%s ", ink(running ? "yellow" : line->done == line->steps
+        ? "green" : "dim"), running ? "▸" : line->done == line->steps ? "✓"
+        : "·", ink("off"));
+    used = put_clipped(line->name, strlen(line->name), 18);
+    printf("%*s ", 18 - used, "");
+    put_bar(line->steps == 0 ? 0
+        : (line->done + 0.5 * line->running) / line->steps);
+    putchar(' ');
+    used = put_clipped(step->title, strlen(step->title), 18);
+    printf("%*s %7s %9s ", 18 - used, "", show_count(line->tokens),
+        show_money(line->nano_usd));
+    if (running) {
+        put_tail(step, cli.width - 2 - 19 - BAR - 1 - 19 - 18 - 1);
+    }
+    fputs("\033[K\n", stdout);
+}
+
+static void
+draw(live_t *live)
+{
+    run_view_t *view = &live->view;
+    agent_line_t lines[LINES_MAX];
+    int count = gather(view, lines), done = 0, used;
+    json_int_t tokens = 0, nano_usd = 0;
+    char summary[96];
+
+    for (size_t i = 0; i < view->count; i++) {
+        done += strcmp(view->steps[i].state, "succeeded") == 0;
+        tokens += view->steps[i].input_tokens + tokens_of(&view->steps[i]);
+        nano_usd += view->steps[i].nano_usd;
+    }
+    if (live->drawn > 0) {
+        printf("\033[%dA", live->drawn);
+    }
+    snprintf(summary, sizeof(summary), "%d/%zu  %s  %s tok  %s", done,
+        view->count, show_duration(view_now() - view->began),
+        show_count(tokens), show_money(nano_usd));
+    fputs(ink("bold"), stdout);
+    used = put_clipped(view->description, strlen(view->description),
+        cli.width - (int) strlen(summary) - 2);
+    printf("%s%*s%s\033[K\n", ink("off"),
+        cli.width - used - (int) strlen(summary), "", summary);
+    for (int i = 0; i < count; i++) {
+        put_agent(&lines[i]);
+    }
+    for (int i = count + 1; i < live->drawn; i++) {
+        fputs("\033[K\n", stdout);
+    }
+    if (count + 1 > live->drawn) {
+        live->drawn = count + 1;
+    }
+    fflush(stdout);
+    live->drawn_at = view_now();
+}
+
+/* ---- in a pipe ---- */
+
+static void
+put_event(const live_t *live, const json_t *event, const step_view_t *step)
+{
+    const char *type = text_at(event, "type");
+    const char *time = text_at(event, "timestamp");
+
+    if (cli.json) {
+        json_dumpf(event, stdout, JSON_COMPACT);
+        putchar('\n');
+        fflush(stdout);
+        return;
+    }
+    if (strcmp(type, "message.delta") == 0) {
+        return;
+    }
+    printf("%.8s %s", strlen(time) > 19 ? time + 11 : "", type);
+    if (step != NULL) {
+        printf(" %s by %s", step->title[0] != '\0' ? step->title
+                                                   : step->name, step->agent);
+    }
+    if (strcmp(type, "step.succeeded") == 0 && step != NULL) {
+        printf(": %s tokens, %s", show_count(step->output_tokens),
+            show_money(step->nano_usd));
+    } else if (strcmp(type, "run.planned") == 0) {
+        printf(": %zu steps", live->view.count);
+    } else if (json_object_get(json_object_get(event, "data"), "error")
+               != NULL) {
+        printf(": %s", text_at(event, "data.error.message"));
+    }
+    putchar('\n');
+    fflush(stdout);
+}
+
+/* ---- the stream ---- */
+
+static void
+take_data(live_t *live)
+{
+    json_t *event = json_loadb(live->data, live->data_len, 0, NULL);
+    step_view_t *step;
+
+    if (event != NULL) {
+        const char *about = text_at(event, "data.run_id");
+
+        step = view_take_event(&live->view, event);
+        if (!cli.tty && (about[0] == '\0'
+                ? strcmp(text_at(event, "type"), "message.delta") == 0
+                : strcmp(about, live->run) == 0)) {
+            put_event(live, event, step);
+        }
+        json_decref(event);
+    }
+    live->data_len = 0;
+}
+
+static void
+take_line(live_t *live, const char *line, size_t len)
+{
+    if (len > 0 && line[len - 1] == '\r') {
+        len--;
+    }
+    if (len == 0 && live->data_len > 0) {
+        take_data(live);
+    } else if (len > 6 && memcmp(line, "data: ", 6) == 0) {
+        char *more = realloc(live->data, live->data_len + len);
+
+        if (more == NULL) {
+            die(EXIT_FAILED, "out of memory");
+        }
+        live->data = more;
+        memcpy(live->data + live->data_len, line + 6, len - 6);
+        live->data_len += len - 6;
+    } else if (len > 4 && memcmp(line, "id: ", 4) == 0) {
+        snprintf(live->last_id, sizeof(live->last_id), "%.*s",
+            (int) (len - 4), line + 4);
+    }
+}
+
+static size_t
+on_bytes(char *data, size_t one, size_t len, void *arg)
+{
+    live_t *live = arg;
+    char *more = realloc(live->line, live->line_len + len);
+    size_t from = 0;
+
+    (void) one;
+    if (more == NULL || live->line_len + len > LINE_MAX_BYTES) {
+        return 0;
+    }
+    live->opened = 1;
+    live->line = more;
+    memcpy(live->line + live->line_len, data, len);
+    live->line_len += len;
+    for (size_t i = 0; i < live->line_len; i++) {
+        if (live->line[i] == '\n') {
+            take_line(live, live->line + from, i - from);
+            from = i + 1;
+        }
+    }
+    memmove(live->line, live->line + from, live->line_len - from);
+    live->line_len -= from;
+    return len;
+}
+
+static void
+look(live_t *live)
+{
+    json_t *run = api("GET", NULL, "/api/v1/swarms/%s/tasks/%s", live->swarm,
+        live->run);
+
+    view_take_run(&live->view, run);
+    json_decref(run);
+    live->looked_at = view_now();
+}
+
+/* What is to be done beside reading. Nonzero: no more. */
+static int
+between(live_t *live)
+{
+    double now = view_now();
+
+    if (live->opened == 1) {
+        live->opened = 2;
+        look(live);             /* what was before the stream began */
+    } else if (now - live->looked_at > LOOK_S) {
+        look(live);
+    }
+    if (cli.tty && !cli.json && now - live->drawn_at >= DRAW_S) {
+        draw(live);
+    }
+    return interrupted || view_ended(&live->view);
+}
+
+/* One connection, until it ends or the run has. */
+static void
+stream(live_t *live)
+{
+    CURLM *multi = curl_multi_init();
+    CURL *curl = curl_easy_init();
+    char *authorization = api_authorization();
+    char url[512], last[300];
+    struct curl_slist *headers = NULL;
+    int running = 1;
+
+    snprintf(url, sizeof(url), "%s/api/v1/events?channels=swarm:%s", cli.url,
+        live->swarm);
+    headers = curl_slist_append(headers, authorization);
+    headers = curl_slist_append(headers, "Accept: text/event-stream");
+    if (live->last_id[0] != '\0') {
+        snprintf(last, sizeof(last), "Last-Event-ID: %s", live->last_id);
+        headers = curl_slist_append(headers, last);
+    }
+    curl_easy_setopt(curl, CURLOPT_URL, url);
+    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(curl, CURLOPT_USERAGENT, "hivectl/" HIVE_VERSION);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_bytes);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, live);
+    curl_easy_setopt(curl, CURLOPT_FAILONERROR, 1L);
+    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, 5000L);
+    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    curl_multi_add_handle(multi, curl);
+    live->opened = 0;
+    live->line_len = live->data_len = 0;
+    while (running > 0 && !between(live)) {
+        curl_multi_perform(multi, &running);
+        if (running > 0) {
+            curl_multi_poll(multi, NULL, 0, 50, NULL);
+        }
+    }
+    curl_multi_remove_handle(multi, curl);
+    curl_easy_cleanup(curl);
+    curl_multi_cleanup(multi);
+    curl_slist_free_all(headers);
+    free(authorization);
+}
+
+static void
+pause_before_next(int failures)
+{
+    double most = 0.25 * (double) (1 << (failures < 5 ? failures : 5));
+    double length = most * (0.5 + (double) rand() / RAND_MAX / 2);
+    struct timespec rest = { (time_t) length,
+        (long) ((length - (double) (time_t) length) * 1e9) };
+
+    nanosleep(&rest, NULL);
+}
+
+/* ---- a run that has ended ---- */
+
+void
+show_run(const json_t *run)
+{
+    static const field_t fields[] = {
+        { "STEP", "title", 's', 0 }, { "AGENT", "agent", 's', 0 },
+        { "STATE", "state", 's', 0 }, { "MODEL", "model", 's', 0 },
+        { "TRY", "attempt", 'n', 1 }, { "INPUT", "input_tokens", 'n', 1 },
+        { "OUTPUT", "output_tokens", 'n', 1 }, { "COST", "nano_usd", '$', 1 },
+        { NULL, NULL, 0, 0 }
+    };
+    const char *state = text_at(run, "state");
+    const char *result = text_at(run, "result");
+
+    if (result[0] != '\0') {
+        printf("\n%s%s", result, result[strlen(result) - 1] == '\n' ? ""
+                                                                   : "\n");
+    }
+    if (text_at(run, "error.message")[0] != '\0') {
+        printf("\n%s%s: %s%s\n", ink("red"), text_at(run, "error.step"),
+            text_at(run, "error.message"), ink("off"));
+    }
+    putchar('\n');
+    show_table(json_object_get(run, "steps"), fields, "");
+    printf("%s%s%s: %s calls of models, %s tokens in, %s out, %s\n",
+        ink(strcmp(state, "succeeded") == 0 ? "green" : "bold"), state,
+        ink("off"), show_count(number_at(run, "tries")),
+        show_count(number_at(run, "input_tokens")),
+        show_count(number_at(run, "output_tokens")),
+        show_money(number_at(run, "nano_usd")));
+}
+
+static int
+end(live_t *live)
+{
+    json_t *run = api("GET", NULL, "/api/v1/swarms/%s/tasks/%s", live->swarm,
+        live->run);
+    const char *state = text_at(run, "state");
+    int status = strcmp(state, "succeeded") == 0 ? EXIT_DONE
+        : strcmp(state, "cancelled") == 0 ? EXIT_CANCELLED : EXIT_FAILED;
+
+    view_take_run(&live->view, run);
+    if (cli.json) {
+        show_json(run);
+    } else {
+        if (cli.tty) {
+            draw(live);
+        }
+        show_run(run);
+    }
+    json_decref(run);
+    return status;
+}
+
+int
+live_watch(const char *swarm, const char *run)
+{
+    static live_t live;
+    struct sigaction action = { .sa_handler = on_interrupt };
+    int failures = 0;
+
+    snprintf(live.swarm, sizeof(live.swarm), "%s", swarm);
+    snprintf(live.run, sizeof(live.run), "%s", run);
+    live.view.agents = json_object();
+    sigaction(SIGINT, &action, NULL);
+    look(&live);
+    while (!view_ended(&live.view) && !interrupted) {
+        stream(&live);
+        failures = live.opened ? 0 : failures + 1;
+        if (!view_ended(&live.view) && !interrupted) {
+            pause_before_next(failures);
+        }
+    }
+    if (interrupted && !view_ended(&live.view)) {
+        fprintf(stderr, "\nThe run goes on: hivectl swarm watch %s %s\n",
+            live.swarm, live.run);
+        return 130;
+    }
+    return end(&live);
+}

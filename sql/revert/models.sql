@@ -1,0 +1,12 @@
+-- Revert hive:models from pg
+
+begin;
+
+delete from :"cell".chores where name = 'usage';
+drop function :"cell".usage_price(text, timestamptz, bigint);
+drop table :"cell".usage;
+drop domain :"cell".usage_state;
+drop table hive.model_prices;
+drop table hive.models;
+
+commit;

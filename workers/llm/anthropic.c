@@ -1,0 +1,288 @@
+/* anthropic.c: the provider `anthropic`, by the Messages API: the request, and
+ * how it can fail. What a reply says is anthropic_reply.c's. */
+
+#include "anthropic.h"
+
+#include "internal.h"
+#include "tokens.h"
+
+#include "workers/db/db.h"
+
+#include <stdlib.h>
+
+#define VERSION      "2023-06-01"
+#define CONNECT_MS   8000      /* three to connect, five for TLS */
+#define READ_BYTES   4096
+#define ERROR_BYTES  65536
+
+/* ---- the request ---- */
+
+static void
+put_member(buf_t *out, const char *name, const json_t *value)
+{
+    if (value != NULL) {
+        buf_printf(out, ",\"%s\":", name);
+        json_put_document(out, value);
+    }
+}
+
+static slice_t
+put_request(request_t *rq, const generation_t *generation)
+{
+    buf_t out;
+
+    buf_init(&out, rq->arena, 2048);
+    buf_puts(&out, "{\"model\":");
+    json_put_string(&out, generation->model);
+    buf_printf(&out, ",\"max_tokens\":%lld",
+        (long long) generation->max_tokens);
+    if (generation->stream) {
+        buf_puts(&out, ",\"stream\":true");
+    }
+    if (generation->system.data != NULL) {
+        buf_puts(&out, ",\"system\":");
+        json_put_string(&out, generation->system);
+    }
+    put_member(&out, "messages", generation->messages);
+    put_member(&out, "tools", generation->tools);
+    put_member(&out, "tool_choice", generation->tool_choice);
+    put_member(&out, "thinking", generation->thinking);
+    put_member(&out, "stop_sequences", generation->stop);
+    if (generation->temperature >= 0) {
+        buf_printf(&out, ",\"temperature\":%.4g", generation->temperature);
+    }
+    if (generation->schema != NULL) {
+        buf_puts(&out, ",\"output_config\":{\"format\":"
+            "{\"type\":\"json_schema\",\"schema\":");
+        json_put_document(&out, generation->schema);
+        buf_puts(&out, "}}");
+    }
+    buf_putc(&out, '}');
+    return buf_slice(&out);
+}
+
+static int
+send_request(request_t *rq, const generation_t *generation,
+    http_response_t **response)
+{
+    const char *key = llm.config.anthropic_key;
+    http_header_t headers[] = {
+        { SLICE("content-type"), SLICE("application/json") },
+        { SLICE("accept"), generation->stream ? SLICE("text/event-stream")
+                                              : SLICE("application/json") },
+        { SLICE("anthropic-version"), SLICE(VERSION) },
+        { SLICE("x-api-key"), { key, strlen(key) } },
+    };
+    http_options_t options = {
+        .method = "POST",
+        .url = arena_printf(rq->arena, "%s/v1/messages",
+            llm.config.anthropic_url),
+        .headers = headers,
+        .nheaders = sizeof(headers) / sizeof(headers[0]),
+        .body = put_request(rq, generation),
+        .response_max = REPLY_BYTES_MAX,
+        .timeouts = { CONNECT_MS, llm.config.first_byte_ms,
+            llm.config.idle_ms, llm.config.total_ms },
+    };
+
+    return http_request(llm.http, rq->arena, &options, response);
+}
+
+/* ---- failures ---- */
+
+/* What the transfer's end means. Once pieces are out there is no second
+ * try. */
+static void
+fail_transfer(request_t *rq, generated_t *out,
+    const http_response_t *response, int rc)
+{
+    const char *why = http_failure(response);
+    generate_end_t end = out->first_at != 0 ? GENERATE_BROKEN
+                                            : GENERATE_AGAIN;
+
+    if (why[0] == '\0') {
+        why = uv_strerror(rc);
+    }
+    if (!http_sent(response)) {
+        out->tokens = (token_counts_t) { 0 };
+    }
+    switch (rc) {
+    case UV_ECANCELED:
+        generated_fail(rq, out, GENERATE_CANCELLED, "cancelled",
+            "the generation was cancelled");
+        break;
+    case UV_ETIMEDOUT:
+        generated_fail(rq, out, end, "provider_timed_out",
+            "anthropic did not answer in time: %s", why);
+        break;
+    case UV_EMSGSIZE:
+        generated_fail(rq, out, GENERATE_REFUSED, "provider_reply_too_large",
+            "anthropic answered more than %d bytes", REPLY_BYTES_MAX);
+        break;
+    case UV_EINVAL:
+        generated_fail(rq, out, GENERATE_REFUSED, "provider_misconfigured",
+            "the request to anthropic cannot be sent: %s", why);
+        break;
+    default:
+        generated_fail(rq, out, end, end == GENERATE_BROKEN
+            ? "provider_stream_broken" : "provider_unreachable",
+            "the connection to anthropic broke: %s", why);
+        break;
+    }
+}
+
+int
+anthropic_passes(int status, slice_t type, int limited)
+{
+    static const char *const passing[] = { "rate_limit_error", "api_error",
+        "timeout_error", "overloaded_error", "conflict_error", NULL };
+
+    if (limited) {
+        return 0;               /* a spend cap: waiting does not help */
+    }
+    if (status == 408 || status == 409 || status == 429 || status >= 500) {
+        return 1;
+    }
+    for (int i = 0; status == 0 && passing[i] != NULL; i++) {
+        if (slice_equal(type, (slice_t) { passing[i], strlen(passing[i]) })) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Milliseconds, or negative: retry-after-ms is the more exact of the two. Only
+ * a number is obeyed: dates of HTTP are not used by this provider. */
+static int64_t
+retry_after(request_t *rq, const http_response_t *response)
+{
+    static const struct { const char *name; double unit; } headers[] = {
+        { "retry-after-ms", 1 }, { "retry-after", 1000 }
+    };
+
+    for (int i = 0; i < 2; i++) {
+        slice_t value = http_header(response, headers[i].name);
+        char *end, *text;
+        double number;
+
+        if (value.data == NULL) {
+            continue;
+        }
+        text = arena_strndup(rq->arena, value.data, value.len);
+        number = strtod(text, &end);
+        if (end != text && *end == '\0' && number >= 0 && number < 86400e3) {
+            return (int64_t) (number * headers[i].unit);
+        }
+    }
+    return -1;
+}
+
+static void
+fail_status(request_t *rq, generated_t *out, http_response_t *response)
+{
+    slice_t body = SLICE("");
+    anthropic_error_t error;
+    int rc;
+
+    out->status = http_status(response);
+    out->retry_after_ms = retry_after(rq, response);
+    out->tokens = (token_counts_t) { 0 };   /* errors are not charged for */
+    out->reported = 1;
+    rc = http_read_all(response, &body);
+    if (rc == UV_ECANCELED) {
+        fail_transfer(rq, out, response, rc);
+        return;
+    }
+    error = anthropic_read_error(rq, body);
+    generated_fail(rq, out,
+        anthropic_passes(out->status, error.type, error.limited)
+            ? GENERATE_AGAIN : GENERATE_REFUSED,
+        out->status == 401 || out->status == 403 ? "provider_key_refused"
+        : out->status == 429 ? "provider_rate_limited"
+        : out->status == 529 ? "provider_overloaded"
+        : out->status >= 500 ? "provider_failed" : "provider_refused",
+        "anthropic answered %d%s%.*s", out->status,
+        error.message.len > 0 ? ": " : "", (int) error.message.len,
+        error.message.data);
+}
+
+/* ---- the reply ---- */
+
+static int
+read_stream(http_response_t *response, reply_t *reply)
+{
+    char data[READ_BYTES];
+    ssize_t got;
+
+    while ((got = http_read(response, data, sizeof(data))) > 0) {
+        if (reply_feed(reply, (slice_t) { data, (size_t) got }) != 0) {
+            break;
+        }
+    }
+    return got < 0 ? (int) got : 0;
+}
+
+static void
+read_reply(request_t *rq, http_response_t *response,
+    const generation_t *generation, generated_t *out)
+{
+    reply_t *reply = reply_new(rq, generation, out);
+    slice_t body;
+    int rc;
+
+    if (generation->stream) {
+        rc = read_stream(response, reply);
+    } else {
+        rc = http_read_all(response, &body);
+        if (rc == 0) {
+            reply_whole(reply, body);
+        }
+    }
+    if (rc != 0) {
+        fail_transfer(rq, out, response, rc);
+    }
+    reply_end(reply);
+    http_close(response);
+}
+
+static void
+generate(request_t *rq, const generation_t *generation, generated_t *out)
+{
+    http_response_t *response;
+    int rc = send_request(rq, generation, &response);
+
+    if (rc != 0) {
+        fail_transfer(rq, out, response, rc);
+        return;
+    }
+    out->request_id = http_header(response, "request-id");
+    if (http_status(response) != 200) {
+        fail_status(rq, out, response);
+        http_close(response);
+    } else {
+        read_reply(rq, response, generation, out);
+    }
+}
+
+static int64_t
+count(const generation_t *generation)
+{
+    return tokens_of_text(generation->system)
+           + tokens_of_json(generation->messages)
+           + tokens_of_json(generation->tools)
+           + tokens_of_json(generation->schema)
+           + TOKENS_PER_MESSAGE
+             * (int64_t) json_array_size(generation->messages);
+}
+
+static const char *
+unready(void)
+{
+    return llm.config.anthropic_key[0] == '\0'
+        ? "there is no key: set [llm] anthropic_key_file in worker.ini"
+        : NULL;
+}
+
+const provider_t provider_anthropic = {
+    "anthropic", generate, count, unready
+};

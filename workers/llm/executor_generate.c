@@ -1,0 +1,167 @@
+/* executor_generate.c: the kind `generate` of tasks asks a model once:
+ *
+ *     {"model": "claude-sonnet-5-5", "prompt": "...", "system": "...",
+ *      "max_tokens": 1024, "temperature": 0.2, "schema": {...}}
+ *
+ * "model" and "prompt" are required; instead of a prompt there may be
+ * "messages": [{"role": "user", "content": "..."}]. The text comes live on the
+ * task's channel (message.delta). The result is {"model", "text", "content",
+ * "stop_reason", "usage": {...}, "nano_usd", "tries"}. */
+
+#include "internal.h"
+
+#include "workers/db/resource_parts.h"
+
+#define TEXT_MAX   (768 * 1024)
+
+static const column_t columns[] = {
+    { "model", COLUMN_TEXT, REQUIRED | WRITABLE, .min = 1, .max = 100 },
+    { "prompt", COLUMN_TEXT, WRITABLE | NULLABLE, .max = TEXT_MAX },
+    { "system", COLUMN_TEXT, WRITABLE | NULLABLE, .max = TEXT_MAX },
+    { "messages", COLUMN_JSON, WRITABLE | NULLABLE, .max = TEXT_MAX },
+    { "schema", COLUMN_JSON, WRITABLE | NULLABLE, .max = 65536 },
+    { "max_tokens", COLUMN_INT, WRITABLE, .min = 1, .max = 1000000,
+        .fallback = "4096" },
+    { "temperature", COLUMN_JSON, WRITABLE | NULLABLE, .max = 100 },
+};
+
+enum { IN_MODEL, IN_PROMPT, IN_SYSTEM, IN_MESSAGES, IN_SCHEMA, IN_MAX,
+    IN_TEMPERATURE, INPUTS };
+
+_Static_assert(sizeof(columns) / sizeof(columns[0]) == INPUTS, "one each");
+
+static const resource_t shape = {
+    .name = "generate input", .columns = columns, .ncolumns = INPUTS
+};
+
+static void
+release(void *arg)
+{
+    json_decref(arg);
+}
+
+static void
+report_fault(void *arg, const char *field, const char *code,
+    const char *message)
+{
+    (void) code;
+    rq_raise(arg, 422, "invalid_input", "\"%s\" %s", field, message);
+}
+
+static int
+is_message(const json_t *message)
+{
+    const json_t *role = json_object_get(message, "role");
+    const json_t *content = json_object_get(message, "content");
+
+    return json_is_string(role) && (json_is_string(content)
+        || json_array_size(content) > 0);
+}
+
+static const json_t *
+read_messages(request_t *rq, const json_t *input, slice_t prompt)
+{
+    const json_t *given = json_object_get(input, "messages");
+    json_t *messages, *message;
+    size_t i;
+
+    if (json_is_array(given) == (prompt.data != NULL)) {
+        rq_raise(rq, 422, "invalid_input",
+            "one of \"prompt\" and \"messages\" is required");
+    }
+    if (prompt.data != NULL) {
+        messages = json_pack("[{s:s, s:s%}]", "role", "user", "content",
+            prompt.data, prompt.len);
+        arena_cleanup(rq->arena, release, messages);
+        return messages;
+    }
+    json_array_foreach(given, i, message) {
+        if (!is_message(message)) {
+            rq_raise(rq, 422, "invalid_input", "\"messages\" must be objects"
+                " of a role and content");
+        }
+    }
+    if (json_array_size(given) == 0) {
+        rq_raise(rq, 422, "invalid_input", "\"messages\" must not be empty");
+    }
+    return given;
+}
+
+static double
+read_temperature(request_t *rq, const json_t *input)
+{
+    const json_t *value = json_object_get(input, "temperature");
+
+    if (value == NULL || json_is_null(value)) {
+        return -1;
+    }
+    if (!json_is_number(value) || json_number_value(value) < 0
+        || json_number_value(value) > 2) {
+        rq_raise(rq, 422, "invalid_input",
+            "\"temperature\" must be a number from 0 to 2");
+    }
+    return json_number_value(value);
+}
+
+static void
+read_input(request_t *rq, const json_t *input, model_t *model,
+    generation_t *out)
+{
+    report_t report = { rq->arena, report_fault, rq, 0 };
+    assignment_t in[INPUTS];
+    const json_t *schema = json_object_get(input, "schema");
+
+    assignments_read(&report, &shape, (json_t *) input, 1, in);
+    *model = llm_model(rq, in[IN_MODEL].value.as.text);
+    *out = (generation_t) {
+        .system = in[IN_SYSTEM].value.type == VALUE_NULL ? SLICE_NONE
+            : in[IN_SYSTEM].value.as.text,
+        .messages = read_messages(rq, input,
+            in[IN_PROMPT].value.type == VALUE_NULL ? SLICE_NONE
+            : in[IN_PROMPT].value.as.text),
+        .schema = json_is_object(schema) ? schema : NULL,
+        .max_tokens = in[IN_MAX].value.as.integer,
+        .temperature = read_temperature(rq, input),
+        .stream = 1,
+    };
+    if (out->schema != NULL && !model->schema) {
+        rq_raise(rq, 422, "invalid_input",
+            "%.*s takes no \"schema\"", (int) model->id.len, model->id.data);
+    }
+}
+
+static void
+execute_generate(task_run_t *run)
+{
+    request_t *rq = run->rq;
+    json_t *input = json_loadb(run->input.data, run->input.len, 0, NULL);
+    spender_t by = { .owner = run->owner, .run = run->run, .task = run->id,
+        .attempt = run->attempt, .worker = task_worker(run) };
+    generation_t generation;
+    answer_t answer;
+    stream_t stream;
+    model_t model;
+
+    arena_cleanup(rq->arena, release, input);
+    read_input(rq, input, &model, &generation);
+    stream_open(&stream, run, SLICE_NONE);
+    generation.piece = stream_piece;
+    generation.arg = &stream;
+    llm_generate(rq, &by, &model, &generation, &answer);
+    stream_close(&stream);
+    task_cost(run, answer.nano_usd);
+    if (answer.said.end != GENERATED) {
+        answer_fail(run, &answer.said);
+    } else {
+        task_succeed(run, answer_json(rq, &model, &answer));
+    }
+}
+
+void
+llm_kinds(unsigned slots)
+{
+    static executor_t generate = { "generate", 0, 0, execute_generate };
+
+    generate.slots = slots;
+    executor_add(&generate);
+}
