@@ -24,7 +24,7 @@ typedef struct {
     int json;                   /* --json */
     int tty;                    /* standard output is a terminal */
     int color;
-    int width;                  /* of it, in columns */
+    int width, height;          /* of it */
 } cli_t;
 
 extern cli_t cli;
@@ -108,6 +108,9 @@ const char *ink(const char *name);
 /* Text on one line, at most so many columns: control characters and line ends
  * become blanks. Returns the number of columns written. */
 int put_clipped(const char *text, size_t len, int columns);
+
+/* A text as it is, or on a terminal broken between words to fit. */
+void put_wrapped(const char *text);
 
 const char *text_at(const json_t *json, const char *path);
 json_int_t number_at(const json_t *json, const char *path);

@@ -134,8 +134,9 @@ put_tail(const step_view_t *step, int columns)
     fputs(ink("off"), stdout);
 }
 
+/* `below`: what it writes has a line of its own. */
 static void
-put_agent(const agent_line_t *line)
+put_agent(const agent_line_t *line, int below)
 {
     const step_view_t *step = line->now;
     int running = line->running > 0, used;
@@ -151,10 +152,17 @@ put_agent(const agent_line_t *line)
     used = put_clipped(step->title, strlen(step->title), 18);
     printf("%*s %7s %9s ", 18 - used, "", show_count(line->tokens),
         show_money(line->nano_usd));
-    if (running) {
+    if (running && !below) {
         put_tail(step, cli.width - 2 - 19 - BAR - 1 - 19 - 18 - 1);
     }
     fputs("\033[K\n", stdout);
+    if (below) {
+        fputs("    ", stdout);
+        if (running) {
+            put_tail(step, cli.width - 5);
+        }
+        fputs("\033[K\n", stdout);
+    }
 }
 
 static void
@@ -162,7 +170,8 @@ draw(live_t *live)
 {
     run_view_t *view = &live->view;
     agent_line_t lines[LINES_MAX];
-    int count = gather(view, lines), done = 0, used;
+    int count = gather(view, lines), done = 0, used, height;
+    int below = cli.width < 120 && 2 * count + 3 <= cli.height;
     json_int_t tokens = 0, nano_usd = 0;
     char summary[96];
 
@@ -183,13 +192,14 @@ draw(live_t *live)
     printf("%s%*s%s\033[K\n", ink("off"),
         cli.width - used - (int) strlen(summary), "", summary);
     for (int i = 0; i < count; i++) {
-        put_agent(&lines[i]);
+        put_agent(&lines[i], below);
     }
-    for (int i = count + 1; i < live->drawn; i++) {
+    height = (below ? 2 : 1) * count + 1;
+    for (int i = height; i < live->drawn; i++) {
         fputs("\033[K\n", stdout);
     }
-    if (count + 1 > live->drawn) {
-        live->drawn = count + 1;
+    if (height > live->drawn) {
+        live->drawn = height;
     }
     fflush(stdout);
     live->drawn_at = view_now();
@@ -400,8 +410,8 @@ show_run(const json_t *run)
     const char *result = text_at(run, "result");
 
     if (result[0] != '\0') {
-        printf("\n%s%s", result, result[strlen(result) - 1] == '\n' ? ""
-                                                                   : "\n");
+        putchar('\n');
+        put_wrapped(result);
     }
     if (text_at(run, "error.message")[0] != '\0') {
         printf("\n%s%s: %s%s\n", ink("red"), text_at(run, "error.step"),

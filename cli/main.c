@@ -265,9 +265,11 @@ look_at_terminal(int no_color)
 
     cli.tty = isatty(STDOUT_FILENO);
     cli.width = 80;
+    cli.height = 24;
     if (cli.tty && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0
         && size.ws_col >= 40) {
         cli.width = size.ws_col;
+        cli.height = size.ws_row;
     } else if (columns != NULL && atoi(columns) >= 40) {
         cli.width = atoi(columns);
     }

@@ -176,6 +176,43 @@ columns_of(const char *text)
     return used;
 }
 
+/* Lines that begin with blanks (code, lists) stay as they are. */
+void
+put_wrapped(const char *text)
+{
+    while (cli.tty && *text != '\0') {
+        size_t line = strcspn(text, "\n"), len = line;
+
+        while (len > 0 && text[0] != ' ' && text[0] != '\t') {
+            size_t word = 0;
+
+            for (size_t i = 0; i <= len; i++) {
+                if ((i == len || text[i] == ' ')
+                    && (word == 0 || i < (size_t) cli.width)) {
+                    word = i;
+                }
+                if (i >= (size_t) cli.width && word > 0) {
+                    break;
+                }
+            }
+            if (word == len) {
+                break;
+            }
+            printf("%.*s\n", (int) word, text);
+            text += word + 1;
+            len -= word + 1;
+            line -= word + 1;
+        }
+        printf("%.*s\n", (int) len, text);
+        text += line + (text[line] == '\n');
+    }
+    if (!cli.tty) {
+        size_t len = strlen(text);
+
+        printf("%s%s", text, len > 0 && text[len - 1] == '\n' ? "" : "\n");
+    }
+}
+
 /* ---- cells ---- */
 
 static void

@@ -79,7 +79,7 @@ order by a.join_seq
 
 -- name: agent_spawn
 -- Agents of JSON array $2 join swarm $1, which is locked. Its epoch is another
--- then.
+-- then. Who has no name is called by type and number.
 with g as (
     select g.*, row_number() over () as place
     from jsonb_to_recordset($2::jsonb) g (id uuid, type text, name text,
@@ -94,8 +94,9 @@ with g as (
 ), made as (
     insert into swarm_agents (id, swarm_id, join_seq, type, name,
         capabilities, model, capacity)
-    select g.id, s.id, s.before + g.place, g.type, g.name, g.capabilities,
-           g.model, g.capacity
+    select g.id, s.id, s.before + g.place, g.type,
+           coalesce(g.name, g.type || '-' || (s.before + g.place)),
+           g.capabilities, g.model, g.capacity
     from g, s
     returning id, name, type, join_seq
 )

@@ -11,7 +11,7 @@ demo_hivectl() {
 
 dev_demo() {
     if [ "$(health)" != 200 ]; then
-        dev_up >&2
+        "$TOP/dev" up >&2 || exit
     fi
     (umask 077 && mkdir -p "$VAR/demo")
     if ! demo_hivectl whoami >/dev/null 2>&1; then

@@ -17,6 +17,7 @@ typedef struct {
     uint64_t state;
     slice_t subject;
     unsigned made;              /* strings so far: numbers them */
+    unsigned titles;
     buf_t out;
 } writer_t;
 
@@ -197,12 +198,18 @@ put_array(writer_t *writer, const json_t *schema, const char *name,
     buf_putc(&writer->out, ']');
 }
 
+/* A title is an aspect of the subject, another string says what it is of. */
 static void
 put_text(writer_t *writer, const json_t *schema, const char *name)
 {
+    static const char *const aspects[] = { "What is known", "What it takes",
+        "What it costs", "What can go wrong", "What to do first",
+        "What others have done", "How to check it", "What to leave out" };
     int64_t most = bound(schema, "maxLength", 200);
-    const char *text = arena_printf(writer->out.arena, "%s %u of %.*s", name,
-        ++writer->made, (int) writer->subject.len, writer->subject.data);
+    const char *text = strcmp(name, "title") == 0
+        ? aspects[writer->titles++ % 8]
+        : arena_printf(writer->out.arena, "%s %u of: %.*s", name,
+            ++writer->made, (int) writer->subject.len, writer->subject.data);
     size_t len = strlen(text);
 
     if (most >= 0 && len > (size_t) most) {

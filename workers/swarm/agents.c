@@ -139,30 +139,20 @@ report_agent(void *arg, const char *field, const char *code,
             field), code, "%s", message);
 }
 
-/* One as the statement takes it. Names are made of the type and a part of the
- * id, so that they are new. */
+/* One as the statement takes it. */
 static void
-put_agent(request_t *rq, buf_t *out, const assignment_t *in, int type,
-    hive_uuid_t id)
+put_agent(buf_t *out, const assignment_t *in, int type, hive_uuid_t id)
 {
     value_t uuid = value_uuid(id);
     value_t capacity = in[IN_CAPACITY].value;
-    value_t name = in[IN_NAME].value;
 
     if (capacity.type == VALUE_NULL) {
         capacity = value_int(type == AGENT_COORDINATOR ? 8 : 1);
     }
-    if (name.type == VALUE_NULL) {
-        char text[UUID_TEXT];
-
-        uuid_format(&id, text);
-        name = value_string(arena_printf(rq->arena, "%s-%.6s",
-            agent_types[type], text + UUID_TEXT - 6));
-    }
     buf_puts(out, "{\"id\":");
     json_put_value(out, &uuid);
     buf_printf(out, ",\"type\":\"%s\",\"name\":", agent_types[type]);
-    json_put_value(out, &name);
+    json_put_value(out, &in[IN_NAME].value);
     buf_puts(out, ",\"capabilities\":");
     json_put_value(out, &in[IN_CAPABILITIES].value);
     buf_puts(out, ",\"model\":");
@@ -208,7 +198,7 @@ read_agents(request_t *rq, const json_t *agents, hive_uuid_t *ids)
         }
         ids[reading.at] = resource_new_id();
         buf_puts(&out, reading.at > 0 ? "," : "");
-        put_agent(rq, &out, in, type, ids[reading.at]);
+        put_agent(&out, in, type, ids[reading.at]);
     }
     rq_check(rq);
     buf_putc(&out, ']');
