@@ -138,8 +138,9 @@ int command_swarm(int argc, char **argv);
 int command_completion(int argc, char **argv);
 int command_help(int argc, char **argv);
 
-/* Watches a run until it has ended; the exit status (live.c). */
-int live_watch(const char *swarm, const char *run);
+/* Watches a run until it has ended; the exit status (live.c). `cursor`: from
+ * which event on ("": from now). */
+int live_watch(const char *swarm, const char *run, const char *cursor);
 
 /* A run that has ended, with what it has cost. */
 void show_run(const json_t *run);

@@ -14,6 +14,7 @@
 
 #define DRAW_S     0.1
 #define LOOK_S     5.0          /* the run is asked for that often, to be sure */
+#define LAST_S     2.0          /* the last event may be that late */
 #define LINES_MAX  24
 #define BAR        10
 #define LINE_MAX_BYTES (1 << 20)
@@ -27,8 +28,9 @@ typedef struct {
     size_t data_len;
     char last_id[256];
     int opened;                 /* the stream is */
+    int told_end;               /* by the stream */
     int drawn;                  /* lines on the terminal */
-    double drawn_at, looked_at;
+    double drawn_at, looked_at, ended_at;
 } live_t;
 
 static volatile sig_atomic_t interrupted;
@@ -252,6 +254,9 @@ take_data(live_t *live)
         const char *about = text_at(event, "data.run_id");
 
         step = view_take_event(&live->view, event);
+        live->told_end |= strcmp(about, live->run) == 0
+            && strncmp(text_at(event, "type"), "run.", 4) == 0
+            && view_ended(&live->view);
         if (!cli.tty && (about[0] == '\0'
                 ? strcmp(text_at(event, "type"), "message.delta") == 0
                 : strcmp(about, live->run) == 0)) {
@@ -318,8 +323,25 @@ look(live_t *live)
         live->run);
 
     view_take_run(&live->view, run);
+    if (live->last_id[0] == '\0') {
+        snprintf(live->last_id, sizeof(live->last_id), "%s",
+            text_at(run, "cursor"));
+    }
     json_decref(run);
     live->looked_at = view_now();
+}
+
+/* Whether the run has ended and its last event has come, or should have. */
+static int
+has_ended(live_t *live)
+{
+    if (!view_ended(&live->view)) {
+        return 0;
+    }
+    if (live->ended_at <= 0) {
+        live->ended_at = view_now();
+    }
+    return live->told_end || view_now() - live->ended_at > LAST_S;
 }
 
 /* What is to be done beside reading. Nonzero: no more. */
@@ -328,16 +350,13 @@ between(live_t *live)
 {
     double now = view_now();
 
-    if (live->opened == 1) {
-        live->opened = 2;
-        look(live);             /* what was before the stream began */
-    } else if (now - live->looked_at > LOOK_S) {
+    if (now - live->looked_at > LOOK_S) {
         look(live);
     }
     if (cli.tty && !cli.json && now - live->drawn_at >= DRAW_S) {
         draw(live);
     }
-    return interrupted || view_ended(&live->view);
+    return interrupted || has_ended(live);
 }
 
 /* One connection, until it ends or the run has. */
@@ -450,7 +469,7 @@ end(live_t *live)
 }
 
 int
-live_watch(const char *swarm, const char *run)
+live_watch(const char *swarm, const char *run, const char *cursor)
 {
     static live_t live;
     struct sigaction action = { .sa_handler = on_interrupt };
@@ -458,13 +477,17 @@ live_watch(const char *swarm, const char *run)
 
     snprintf(live.swarm, sizeof(live.swarm), "%s", swarm);
     snprintf(live.run, sizeof(live.run), "%s", run);
+    snprintf(live.last_id, sizeof(live.last_id), "%s", cursor);
     live.view.agents = json_object();
     sigaction(SIGINT, &action, NULL);
     look(&live);
-    while (!view_ended(&live.view) && !interrupted) {
+    if (cursor[0] == '\0' && view_ended(&live.view)) {
+        return end(&live);
+    }
+    while (!has_ended(&live) && !interrupted) {
         stream(&live);
         failures = live.opened ? 0 : failures + 1;
-        if (!view_ended(&live.view) && !interrupted) {
+        if (!has_ended(&live) && !interrupted) {
             pause_before_next(failures);
         }
     }

@@ -239,7 +239,7 @@ run(int argc, char **argv)
         { "--detach", "-d", NULL, &detach, NULL },
         { NULL, NULL, NULL, NULL, NULL }
     };
-    char swarm[40], made[40];
+    char swarm[40], made[40], cursor[128];
 
     argc = options_take("swarm", argc, argv, options);
     if (argc != 3) {
@@ -249,6 +249,7 @@ run(int argc, char **argv)
     body = make_order(argv[2], requirements, strategy, tokens, subtasks);
     reply = api("POST", body, "/api/v1/swarms/%s/tasks", swarm);
     snprintf(made, sizeof(made), "%s", text_at(reply, "id"));
+    snprintf(cursor, sizeof(cursor), "%s", text_at(reply, "cursor"));
     if (detach) {
         if (cli.json) {
             show_json(reply);
@@ -260,7 +261,7 @@ run(int argc, char **argv)
     json_decref(body);
     json_decref(subtasks);
     if (!detach) {
-        status = live_watch(swarm, made);
+        status = live_watch(swarm, made, cursor);
     }
     return status;
 }
@@ -340,7 +341,7 @@ watch(int argc, char **argv)
         die_usage("swarm", "which swarm?");
     }
     snprintf(swarm, sizeof(swarm), "%s", find_swarm(argv[1]));
-    return live_watch(swarm, find_run(swarm, argc == 3 ? argv[2] : NULL));
+    return live_watch(swarm, find_run(swarm, argc == 3 ? argv[2] : NULL), "");
 }
 
 static int
@@ -417,6 +418,12 @@ command_swarm(int argc, char **argv)
         { "shutdown", shut_down },
     };
 
+    if (argc > 1 && (strcmp(argv[1], "--help") == 0
+            || strcmp(argv[1], "-h") == 0)) {
+        char *help[] = { (char *) "help", (char *) "swarm", NULL };
+
+        return command_help(2, help);
+    }
     if (argc > 1) {
         for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
             if (strcmp(argv[1], parts[i].name) == 0) {

@@ -54,6 +54,7 @@ subtest 'what is installed' => sub {
     my $install = sub { `make -s -C '$top' -o all $kind install DESTDIR='$dir' 2>&1` };
     is $install->(), '', 'make install';
     my @all = ("$dir/etc/hive/worker.ini", "$dir/etc/nginx/hive.conf", "$dir/usr/bin/hive-worker",
+        "$dir/usr/bin/hivectl", "$dir/usr/share/man/man1/hivectl.1",
         "$dir/usr/lib/nginx/modules/ngx_http_hive_module.so", "$dir/usr/lib/systemd/system/hive-worker.service",
         map { "$dir/usr/share/hive/$_" } qw(README.md sql/sqitch.plan web/web.conf conf/nginx.conf conf/nginx-hive.conf));
     is_deeply [grep { !-f } @all], [], 'is all there';

@@ -295,7 +295,9 @@ select r.id, r.swarm_id, r.state, r.description, r.requirements, r.topology,
         from swarm_steps t
         left join swarm_agents a on a.id = t.agent_id
         where t.run_id = r.id) as steps,
-       u.*, s.event_seq as last_offset, r.created_at, r.finished_at
+       u.*, s.event_seq as last_offset,
+       (select epoch from outbox_epoch) || ':' || s.event_seq as cursor,
+       r.created_at, r.finished_at
 from swarm_runs r
 join swarms s on s.id = r.swarm_id
 cross join lateral (

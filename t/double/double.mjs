@@ -2,7 +2,8 @@
 // formats, with answers that say who asked and what:
 //
 //   node double.mjs PORT LOG '{"latency": 0, "chunk": 20, "words": 40,
-//       "bad_plans": 0, "parts": 3, "chaos": {...}}'
+//       "bad_plans": 0, "parts": 3, "truncated": 0.1, "overloaded": 0.1,
+//       "chaos": {...}}'
 //
 // Each answer begins with a word of its own, OUT-<n>; LOG gets a line of JSON
 // for each that was served: n, system, user, and the tokens it counts. A prompt
@@ -13,7 +14,7 @@ import { LLMock } from '@copilotkit/aimock';
 import fs from 'node:fs';
 
 const [port, log, given] = process.argv.slice(2);
-const set = { latency: 0, chunk: 20, words: 40, bad_plans: 0, parts: 3, ...JSON.parse(given ?? '{}') };
+const set = { latency: 0, chunk: 20, words: 40, bad_plans: 0, parts: 3, truncated: 0, overloaded: 0, ...JSON.parse(given ?? '{}') };
 const out = fs.openSync(log, 'a');
 const words = 'the plan holds as long as each part says what it needs and what it leaves'.split(' ');
 let served = 0;
@@ -31,7 +32,7 @@ function plan() {
     return '```json\n' + JSON.stringify({ subtasks }) + '\n```';
 }
 
-function answer(request) {
+function answer(request, more = {}) {
     const of = (role) => request.messages.filter((m) => m.role === role).map((m) => text(m.content)).join('\n');
     const system = of('system'), user = of('user');
     const n = ++served;
@@ -43,13 +44,19 @@ function answer(request) {
         content = `OUT-${n} ` + Array.from({ length: many }, (_, i) => words[i % words.length]).join(' ');
     }
     const usage = { input_tokens: tokens(system + user), output_tokens: tokens(content) };
-    fs.writeSync(out, JSON.stringify({ n, model: request.model, system, user, content, ...usage }) + '\n');
+    fs.writeSync(out, JSON.stringify({ n, model: request.model, system, user, content, ...usage, ...more }) + '\n');
     return { content, usage };
 }
 
 const mock = new LLMock({ port: Number(port), host: '127.0.0.1', latency: set.latency, chunkSize: set.chunk,
     chaos: set.chaos, logLevel: 'silent' });
-mock.on({ predicate: () => true }, answer);
+// These come to their end only now and then: 529, and a stream that stops in
+// its middle.
+mock.on({ predicate: () => Math.random() < set.overloaded },
+    () => ({ error: { type: 'overloaded_error', message: 'Overloaded' }, status: 529 }));
+mock.on({ predicate: () => Math.random() < set.truncated }, (request) => answer(request, { truncated: true }),
+    { truncateAfterChunks: 3 });
+mock.on({ predicate: () => true }, (request) => answer(request));
 await mock.start();
 console.log('ready');
 process.on('SIGTERM', () => process.exit(0));

@@ -76,7 +76,7 @@ sub code {
     for my $file (glob("$top/sql/queries/*.sql"), glob("$top/workers/*/*.c")) {
         my $text = Hive::Test::slurp($file);
         $types{"server.$1"} = 1
-            while $text =~ /(?:'|SLICE\(")((?:project|task|run|schedule|workflow|user|presence|message)\.[a-z_]{3,})(?:'|"\))/g;
+            while $text =~ /(?:'|SLICE\(")((?:project|task|run|schedule|workflow|user|presence|message|swarm|agent|step)\.[a-z_]{3,})(?:'|"\))/g;
     }
     # what templates quote, and the name of a part
     delete $types{"server.$_"} for 'run.name', 'schedule.name', 'schedule.time', 'task.input';

@@ -66,12 +66,14 @@ send_request(request_t *rq, const generation_t *generation,
     http_response_t **response)
 {
     const char *key = llm.config.anthropic_key;
+    char *id = arena_alloc(rq->arena, UUID_TEXT);
     http_header_t headers[] = {
         { SLICE("content-type"), SLICE("application/json") },
         { SLICE("accept"), generation->stream ? SLICE("text/event-stream")
                                               : SLICE("application/json") },
         { SLICE("anthropic-version"), SLICE(VERSION) },
         { SLICE("x-api-key"), { key, strlen(key) } },
+        { SLICE("x-request-id"), { id, UUID_TEXT } },
     };
     http_options_t options = {
         .method = "POST",
@@ -85,6 +87,7 @@ send_request(request_t *rq, const generation_t *generation,
             llm.config.idle_ms, llm.config.total_ms },
     };
 
+    uuid_format(&generation->id, id);
     return http_request(llm.http, rq->arena, &options, response);
 }
 

@@ -52,7 +52,7 @@ try_once(request_t *rq, const spender_t *by, const model_t *model,
         .tokens = { .input = prompt } };
     one.row = ledger_open(rq, by, model, out->tries + 1, prompt);
     one.began = one.noted_at = uv_hrtime();
-    out->usage = one.row;
+    out->usage = generation->id = one.row;
     out->tries++;
 
     generation->piece = on_piece;

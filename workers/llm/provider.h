@@ -31,6 +31,7 @@ typedef struct {
 /* All borrowed until generate() has returned. */
 typedef struct {
     slice_t model;              /* as the provider calls it */
+    hive_uuid_t id;             /* of the try: told to the provider */
     slice_t system;             /* no data: none */
     const json_t *messages;     /* [{"role", "content"}], at least one */
     const json_t *tools;        /* these four as Anthropic has them, or NULL */

@@ -65,6 +65,15 @@ sub served {
     return map { decode_json($_) } split /\n/, Hive::Test::slurp("$self->{log}");
 }
 
+# The ids of all requests that came to it, as its journal has them: those of the
+# ledger.
+sub requests {
+    my ($self) = @_;
+    my $json = Mojo::UserAgent->new->get($self->url . '/__aimock/journal?limit=100000')->result->json;
+    my $entries = ref $json eq 'HASH' ? $json->{entries} // $json->{requests} : $json;
+    return map { $_->{headers}{'x-request-id'} } grep { $_->{path} =~ m{^/v1/messages} } @$entries;
+}
+
 # { dropRate => 0.1, malformedRate, rateLimitRate, disconnectRate, latencyMs }
 sub chaos {
     my ($self, $rates) = @_;
