@@ -4,10 +4,10 @@
  *     model_load -u URL -d CONNINFO -o OWNER [-n STREAMS] [-t TIMES] [-p PROMPT]
  *     model_load -u URL -D [-t TIMES] [-p PROMPT]
  *
- * STREAMS at once, each TIMES one after another. Prints a line of JSON: pieces,
+ * STREAMS at once (begun at 500 a second), each TIMES one after another. Prints a line of JSON: pieces,
  * the time to the first piece of an answer and the lateness of pieces in
- * microseconds (median, 99 %, largest), resident memory per stream in bytes, and
- * CPU seconds. */
+ * microseconds (median, 99 %, largest), resident memory per stream in bytes (while
+ * all last, and at its peak, when they end together), and CPU seconds. */
 
 #include "workers/llm/llm.h"
 #include "workers/runtime/job.h"
@@ -32,7 +32,7 @@ static struct {
     fiber_sched_t *fibers;
     float *late, *first;
     size_t nlate, nfirst;
-    long rss_before, rss_peak;
+    long rss_before, rss_all, rss_peak;  /* while all streams last; ever */
 } load = { .streams = 1, .times = 1, .prompt = "RATE-50 COUNT-100" };
 
 static long
@@ -50,11 +50,19 @@ rss(void)
     return pages * sysconf(_SC_PAGESIZE);
 }
 
+/* A piece begins with the last nine digits of the microseconds it left at. */
 static void
-note(uint64_t sent)
+note(const char *text)
 {
-    if (load.nlate < SAMPLES_MAX && sent > 0) {
-        load.late[load.nlate++] = (float) (uv_hrtime() - sent) / 1000;
+    char digits[10];
+    uint64_t sent, now = uv_hrtime() / 1000 % 1000000000;
+
+    memcpy(digits, text, 9);
+    digits[9] = '\0';
+    sent = strtoull(digits, NULL, 10);
+    if (load.nlate < SAMPLES_MAX) {
+        load.late[load.nlate++] = (float) ((now + 1000000000 - sent)
+            % 1000000000);
     }
 }
 
@@ -64,7 +72,9 @@ static void
 on_piece(void *arg, const piece_t *piece)
 {
     (void) arg;
-    note(strtoull(piece->text.data, NULL, 10));
+    if (piece->text.len >= 9) {
+        note(piece->text.data);
+    }
 }
 
 static void
@@ -129,11 +139,18 @@ start(request_t *rq, void *arg)
             fprintf(stderr, "model_load: no fiber\n");
             exit(1);
         }
+        if (i % 10 == 9) {
+            fiber_sleep(20);            /* two milliseconds each */
+        }
     }
     while (load.left > 0) {
         long now = rss();
 
+        now -= (long) (load.nlate * sizeof(float));
         load.rss_peak = now > load.rss_peak ? now : load.rss_peak;
+        if (load.nfirst == 0) {
+            load.rss_all = load.rss_peak;
+        }
         fiber_sleep(200);
     }
 }
@@ -212,7 +229,7 @@ read_answer(int fd, uint64_t began)
                     / 1000;
                 first = 0;
             }
-            note(strtoull(at + 20, NULL, 10));
+            note(at + 20);
             looked = (size_t) (at + 20 - text);
         }
         if (strstr(text + looked, "\r\n0\r\n\r\n") != NULL) {
@@ -302,9 +319,11 @@ main(int argc, char **argv)
     printf("{\"pieces\":%zu,", load.nlate);
     put("first", load.first, load.nfirst);
     put("late", load.late, load.nlate);
-    printf("\"bytes\":%ld,\"cpu\":%.3f,\"failed\":%d}\n",
-        load.direct ? 0 : (load.rss_peak - load.rss_before
-            - (long) (load.nlate * sizeof(float))) / (long) load.streams,
+    printf("\"bytes\":%ld,\"bytes_peak\":%ld,\"cpu\":%.3f,\"failed\":%d}\n",
+        load.direct ? 0 : (load.rss_all - load.rss_before)
+            / (long) load.streams,
+        load.direct ? 0 : (load.rss_peak - load.rss_before)
+            / (long) load.streams,
         (double) used.ru_utime.tv_sec + (double) used.ru_utime.tv_usec / 1e6
         + (double) used.ru_stime.tv_sec
         + (double) used.ru_stime.tv_usec / 1e6, load.failed);

@@ -5,8 +5,9 @@
  *
  * A request that says RATE-<r> COUNT-<n> somewhere gets n pieces of text, r a
  * second (0: at once), 16 bytes more for each X-<x> it says; without it, five
- * at once. Each piece begins with the nanoseconds (CLOCK_MONOTONIC) at which it
- * was sent. A prompt that asks for a plan gets one of three parts. Connections
+ * at once. Each piece begins with the microseconds (CLOCK_MONOTONIC, the last nine
+ * digits) at which it was sent.
+ * A prompt that asks for a plan gets one of three parts. Connections
  * are kept. */
 
 #include <arpa/inet.h>
@@ -155,8 +156,8 @@ say_piece(stream_t *s)
     } else {
         say(s, "event: content_block_delta\ndata: {\"type\":"
             "\"content_block_delta\",\"index\":0,\"delta\":{\"type\":"
-            "\"text_delta\",\"text\":\"%llu %s\"}}\n\n",
-            (unsigned long long) now_ns(), more);
+            "\"text_delta\",\"text\":\"%09llu%s\"}}\n\n",
+            (unsigned long long) (now_ns() / 1000 % 1000000000), more);
     }
     s->sent++;
 }

@@ -114,6 +114,10 @@ void db_rollback(request_t *rq);   /* also done by the arena on any raise */
 void db_transact(request_t *rq, void (*fn)(request_t *rq, void *arg),
     void *arg);
 
+/* Gives the memory of a result back before the arena does: it has no rows any
+ * more, and what pointed into it is gone. For requests that last. */
+void db_release(const db_result_t *result);
+
 /* ---- reading rows ---- */
 
 db_row_t db_row_at(const db_result_t *result, int index);

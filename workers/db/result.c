@@ -74,6 +74,16 @@ result_new(arena_t *arena, PGresult *pg, shape_t *shape)
     return result;
 }
 
+void
+db_release(const db_result_t *result)
+{
+    held_t *held = (held_t *) (uintptr_t) result;
+
+    PQclear(held->result.pg);
+    held->result.pg = NULL;
+    held->result.nrows = 0;
+}
+
 db_violation_t
 result_violation(const char *sqlstate)
 {

@@ -12,7 +12,7 @@
 
 #define VERSION      "2023-06-01"
 #define CONNECT_MS   8000      /* three to connect, five for TLS */
-#define READ_BYTES   4096
+#define READ_BYTES   1024
 #define ERROR_BYTES  65536
 
 /* ---- the request ---- */
@@ -31,7 +31,7 @@ put_request(request_t *rq, const generation_t *generation)
 {
     buf_t out;
 
-    buf_init(&out, rq->arena, 2048);
+    buf_init(&out, rq->arena, 512);
     buf_puts(&out, "{\"model\":");
     json_put_string(&out, generation->model);
     buf_printf(&out, ",\"max_tokens\":%lld",
@@ -83,6 +83,7 @@ send_request(request_t *rq, const generation_t *generation,
         .nheaders = sizeof(headers) / sizeof(headers[0]),
         .body = put_request(rq, generation),
         .response_max = REPLY_BYTES_MAX,
+        .read_size = generation->stream ? READ_BYTES : 0,
         .timeouts = { CONNECT_MS, llm.config.first_byte_ms,
             llm.config.idle_ms, llm.config.total_ms },
     };
@@ -211,10 +212,12 @@ fail_status(request_t *rq, generated_t *out, http_response_t *response)
 
 /* ---- the reply ---- */
 
+/* One buffer for all: nothing suspends between a read and its feeding, and a
+ * stack that has been touched stays. */
 static int
 read_stream(http_response_t *response, reply_t *reply)
 {
-    char data[READ_BYTES];
+    static char data[READ_BYTES];
     ssize_t got;
 
     while ((got = http_read(response, data, sizeof(data))) > 0) {

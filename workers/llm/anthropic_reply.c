@@ -20,7 +20,9 @@
 
 typedef struct {
     json_t *block;              /* borrowed from the content; NULL: none */
-    buf_t text;                 /* what its deltas have brought */
+    buf_t text;                 /* what its deltas have brought, but for a
+                                   block of text: that is in `all`, */
+    size_t from;                /* from here on */
     const char *member;         /* where that belongs: "text", "thinking",
                                    "input"; NULL: nowhere */
 } open_block_t;
@@ -167,7 +169,8 @@ block_start(reply_t *reply, const json_t *event)
     open->member = slice_equal(type, SLICE("text")) ? "text"
         : slice_equal(type, SLICE("thinking")) ? "thinking"
         : slice_equal(type, SLICE("tool_use")) ? "input" : NULL;
-    buf_init(&open->text, reply->rq->arena, 256);
+    open->from = reply->all.len;
+    open->text.len = 0;
 }
 
 static void
@@ -185,6 +188,8 @@ block_delta(reply_t *reply, const json_t *event)
         text = text_of(json_object_get(delta, "text"));
         kind = PIECE_TEXT;
         buf_put(&reply->all, text.data, text.len);
+        tell(reply, kind, text);
+        return;
     } else if (slice_equal(type, SLICE("thinking_delta"))) {
         text = text_of(json_object_get(delta, "thinking"));
         kind = PIECE_THINKING;
@@ -204,9 +209,13 @@ block_delta(reply_t *reply, const json_t *event)
 
 /* Arguments of a tool come as pieces of JSON text; none at all are {}. */
 static json_t *
-block_value(const open_block_t *open)
+block_value(const reply_t *reply, const open_block_t *open)
 {
-    if (strcmp(open->member, "input") != 0) {
+    if (strcmp(open->member, "text") == 0) {
+        return json_stringn(reply->all.data + open->from,
+            reply->all.len - open->from);
+    }
+    if (strcmp(open->member, "thinking") == 0) {
         return json_stringn(open->text.data, open->text.len);
     }
     return open->text.len == 0 ? json_object()
@@ -223,7 +232,7 @@ block_stop(reply_t *reply)
         open->block = NULL;
         return;
     }
-    value = block_value(open);
+    value = block_value(reply, open);
     if (value == NULL) {
         fail(reply, "provider_malformed",
             "the arguments of a tool are not JSON");
@@ -370,7 +379,8 @@ reply_new(request_t *rq, const generation_t *generation, generated_t *out)
     out->content = json_array();
     arena_cleanup(rq->arena, release, out->content);
     sse_init(&reply->sse, rq->arena, EVENT_BYTES_MAX);
-    buf_init(&reply->all, rq->arena, 512);
+    buf_init(&reply->open.text, rq->arena, 64);
+    buf_init(&reply->all, rq->arena, 256);
     return reply;
 }
 

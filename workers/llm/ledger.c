@@ -27,7 +27,7 @@ ledger_open(request_t *rq, const spender_t *by, const model_t *model,
 {
     hive_uuid_t id = resource_new_id();
 
-    db_expect_rows(rq, db_exec(rq, Q_USAGE_OPEN, value_uuid(id),
+    db_release(db_rows(rq, Q_USAGE_OPEN, value_uuid(id),
         value_int(number), value_uuid(by->owner), optional(&by->project),
         optional(&by->swarm), optional(&by->agent), optional(&by->run),
         optional(&by->task),

@@ -29,8 +29,9 @@ llm_model(request_t *rq, slice_t id)
             (int) other.len, other.data);
     }
     model = (model_t) {
-        .id = db_text(row, "id"),
-        .provider_model = db_text(row, "provider_model"),
+        .id = arena_slice(rq->arena, db_text(row, "id")),
+        .provider_model = arena_slice(rq->arena, db_text(row,
+            "provider_model")),
         .provider = provider_find(db_text(row, "provider")),
         .context_tokens = db_int(row, "context_tokens"),
         .max_output_tokens = db_int(row, "max_output_tokens"),
@@ -45,6 +46,7 @@ llm_model(request_t *rq, slice_t id)
         rq_raise(rq, 422, "model_unavailable", "%.*s is of %.*s: %s",
             (int) id.len, id.data, (int) provider.len, provider.data, why);
     }
+    db_release(row->result);
     return model;
 }
 

@@ -43,8 +43,8 @@ typedef struct {
     double temperature;         /* negative: the model's own */
     int stream;
 
-    /* Told of each piece as it comes, on the fiber; must not raise. NULL: no
-     * one. */
+    /* Told of each piece as it comes, on the fiber; must neither raise nor
+     * suspend. NULL: no one. */
     void (*piece)(void *arg, const piece_t *piece);
     void *arg;
 } generation_t;

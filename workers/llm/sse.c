@@ -8,9 +8,9 @@ void
 sse_init(sse_t *sse, arena_t *arena, size_t max)
 {
     memset(sse, 0, sizeof(*sse));
-    buf_init(&sse->line, arena, 512);
-    buf_init(&sse->type, arena, 64);
-    buf_init(&sse->data, arena, 512);
+    buf_init(&sse->line, arena, 64);
+    buf_init(&sse->type, arena, 32);
+    buf_init(&sse->data, arena, 256);
     sse->max = max;
 }
 

@@ -73,6 +73,7 @@ typedef struct {
     unsigned nheaders;
     slice_t body;                   /* data NULL: none */
     uint64_t response_max;          /* bytes of the body; 0: 16 MiB */
+    unsigned read_size;             /* read at once, 1024 and more; 0: 16 KiB */
     http_timeouts_t timeouts;
 } http_options_t;
 

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define BUFFER_SIZE (64 * 1024)
+#define BUFFER_SIZE_FIRST 512   /* twice that and so on is BUFFER_SIZE */
 #define HEADERS_MAX 256
 #define HEADER_BYTES_MAX (64 * 1024)
 #define RESPONSE_MAX_DEFAULT (16 * 1024 * 1024)
@@ -41,10 +42,11 @@ struct http_response_s {
     char failure[CURL_ERROR_SIZE];
 
     http_header_t *headers;
-    unsigned nheaders;
+    unsigned nheaders, headers_max;
     size_t header_bytes;
 
-    char *buffer;                /* made with the first byte */
+    char *buffer;                /* made with the first byte, and grows */
+    size_t size;
     size_t first, len;           /* what is unread */
     uint64_t received;
     uint64_t response_max;
@@ -205,9 +207,17 @@ keep_header(http_response_t *response, const char *data, size_t len)
     if (colon == NULL) {
         return;
     }
-    if (response->headers == NULL) {
-        response->headers = arena_alloc(response->arena,
-            HEADERS_MAX * sizeof(http_header_t));
+    if (response->nheaders == response->headers_max) {
+        http_header_t *more;
+
+        response->headers_max = response->headers_max * 2 + 12;
+        more = arena_alloc(response->arena,
+            response->headers_max * sizeof(http_header_t));
+        if (response->nheaders > 0) {
+            memcpy(more, response->headers,
+                response->nheaders * sizeof(http_header_t));
+        }
+        response->headers = more;
     }
     header = &response->headers[response->nheaders++];
     name = arena_strndup(response->arena, data, (size_t) (colon - data));
@@ -247,6 +257,29 @@ header_arrived(char *data, size_t one, size_t len, void *arg)
     return len;
 }
 
+/* Has room for so much behind what is unread. */
+static void
+buffer_grow(http_response_t *response, size_t more)
+{
+    size_t wanted = response->len + more, size = response->size;
+    char *old = response->buffer;
+
+    if (wanted <= size) {
+        memmove(old, old + response->first, response->len);
+    } else {
+        size = size > 0 ? size : BUFFER_SIZE_FIRST;
+        while (size < wanted) {
+            size *= 2;
+        }
+        response->buffer = arena_alloc(response->arena, size);
+        if (response->len > 0) {
+            memcpy(response->buffer, old + response->first, response->len);
+        }
+        response->size = size;
+    }
+    response->first = 0;
+}
+
 static size_t
 body_arrived(char *data, size_t one, size_t len, void *arg)
 {
@@ -260,13 +293,8 @@ body_arrived(char *data, size_t one, size_t len, void *arg)
         response->paused = 1;    /* it comes again */
         return CURL_WRITEFUNC_PAUSE;
     }
-    if (response->buffer == NULL) {
-        response->buffer = arena_alloc(response->arena, BUFFER_SIZE);
-    }
-    if (len > BUFFER_SIZE - response->first - response->len) {
-        memmove(response->buffer, response->buffer + response->first,
-            response->len);
-        response->first = 0;
+    if (len > response->size - response->first - response->len) {
+        buffer_grow(response, len);
     }
     memcpy(response->buffer + response->first + response->len, data, len);
     response->len += len;
@@ -447,6 +475,10 @@ transfer_start(http_response_t *response, const http_options_t *options)
     }
     set_callbacks(response);
     set_limits(response);
+    if (options->read_size > 0) {
+        curl_easy_setopt(response->easy, CURLOPT_BUFFERSIZE,
+            (long) options->read_size);
+    }
     rc = set_method(response, options);
     if (rc == 0) {
         rc = set_headers(response, options);

@@ -49,7 +49,7 @@ return sub {
     if ($want->('streams')) {
         my $r = ask(streams => 1000, prompt => 'RATE-50 COUNT-500');
         Bench::row('1,000 streams of 50 tokens/s: complete', 100 * $r->{pieces} / 500_000, '%', 100, 'min', "$r->{failed} failed");
-        Bench::row('1,000 streams: memory of each', $r->{bytes} / 1024, 'kB', 40, 'max', 'RSS of the process');
+        Bench::row('1,000 streams: memory of each', $r->{bytes} / 1024, 'kB', 40, 'max', sprintf 'RSS of the process while all stream; %.1f when all end at once', $r->{bytes_peak} / 1024);
         Bench::row('1,000 streams: longest stall', $r->{late}{max} / 1000, 'ms', 100, 'max',
             sprintf 'p50 %.2f ms, p99 %.2f ms after it was sent; %.2f of a core', $r->{late}{p50} / 1000, $r->{late}{p99} / 1000, $r->{cpu} / 10);
     }
