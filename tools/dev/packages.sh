@@ -16,6 +16,8 @@ packages_missing() {
     here=$(dpkg-query -W -f='${Package} ${db:Status-Status}\n' $wanted 2>/dev/null |
         sed -n 's/ installed$//p') || true
     for name in $wanted; do
+        # other packages of nodejs bring their own npm, and conflict with this
+        [ "$name" != npm ] || ! command -v npm >/dev/null || continue
         printf '%s\n' "$here" | grep -qxF "$name" || echo "$name"
     done
 }

