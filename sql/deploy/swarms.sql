@@ -121,6 +121,7 @@ create table :"cell".swarm_steps (
     tried       uuid[] not null default '{}',  -- who failed at it
     state       :"cell".step_state not null default 'waiting',
     attempt     smallint not null default 0,
+    failures    smallint not null default 0,   -- attempts that said so
     task_id     uuid,                          -- once it has begun
     model       varchar(100),
     output      text,

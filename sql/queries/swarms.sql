@@ -323,7 +323,8 @@ where r.id = $3::uuid
 -- name: swarm_step_get (read)
 -- Step $2 of run $1, with its run.
 select t.role, t.title, t.brief, t.kind, to_jsonb(t.needs) as needs,
-       t.consumer, t.agent_id, t.scores, to_jsonb(t.tried) as tried, t.state, t.attempt::bigint, t.output,
+       t.consumer, t.agent_id, t.scores, to_jsonb(t.tried) as tried,
+       t.failures::bigint, t.state, t.attempt::bigint, t.output,
        t.model, t.input_tokens, t.output_tokens, t.nano_usd,
        r.swarm_id, r.owner_id, r.description, r.requirements, r.topology,
        r.strategy, r.max_agents::bigint, r.max_tokens::bigint,
@@ -408,7 +409,7 @@ with t as (
     update swarm_steps t
     set state = case when $8::boolean then 'failed' else 'waiting' end,
         error = $4::jsonb, finished_at = case when $8 then now() end,
-        tried = t.tried || t.agent_id,
+        tried = t.tried || t.agent_id, failures = t.failures + 1,
         input_tokens = t.input_tokens + $5::bigint,
         output_tokens = t.output_tokens + $6::bigint,
         nano_usd = t.nano_usd + $7::bigint

@@ -128,6 +128,7 @@ select pg_temp.expect(format('%I.swarm_steps', :'cell'), replace($$
     column tried uuid[] not null '{}'::uuid[]
     column state CELL.step_state not null 'waiting'::character varying
     column attempt smallint not null 0
+    column failures smallint not null 0
     column task_id uuid 
     column model character varying(100) 
     column output text 

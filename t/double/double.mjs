@@ -3,7 +3,7 @@
 //
 //   node double.mjs PORT LOG '{"latency": 0, "chunk": 20, "words": 40,
 //       "bad_plans": 0, "parts": 3, "truncated": 0.1, "overloaded": 0.1,
-//       "chaos": {...}}'
+//       "slow": 0.1, "chaos": {...}}'
 //
 // Each answer begins with a word of its own, OUT-<n>; LOG gets a line of JSON
 // for each that was served: n, system, user, and the tokens it counts. A prompt
@@ -14,7 +14,7 @@ import { LLMock } from '@copilotkit/aimock';
 import fs from 'node:fs';
 
 const [port, log, given] = process.argv.slice(2);
-const set = { latency: 0, chunk: 20, words: 40, bad_plans: 0, parts: 3, truncated: 0, overloaded: 0, ...JSON.parse(given ?? '{}') };
+const set = { latency: 0, chunk: 20, words: 40, bad_plans: 0, parts: 3, truncated: 0, overloaded: 0, slow: 0, ...JSON.parse(given ?? '{}') };
 const out = fs.openSync(log, 'a');
 const words = 'the plan holds as long as each part says what it needs and what it leaves'.split(' ');
 let served = 0;
@@ -50,12 +50,12 @@ function answer(request, more = {}) {
 
 const mock = new LLMock({ port: Number(port), host: '127.0.0.1', latency: set.latency, chunkSize: set.chunk,
     chaos: set.chaos, logLevel: 'silent' });
-// These come to their end only now and then: 529, and a stream that stops in
-// its middle.
+// Now and then: 529, a stream that stops in its middle, slow bytes.
 mock.on({ predicate: () => Math.random() < set.overloaded },
     () => ({ error: { type: 'overloaded_error', message: 'Overloaded' }, status: 529 }));
 mock.on({ predicate: () => Math.random() < set.truncated }, (request) => answer(request, { truncated: true }),
     { truncateAfterChunks: 3 });
+mock.on({ predicate: () => Math.random() < set.slow }, (request) => answer(request), { latency: 150 });
 mock.on({ predicate: () => true }, (request) => answer(request));
 await mock.start();
 console.log('ready');

@@ -16,7 +16,7 @@ my $runs = $ENV{HIVE_FAULT_ROUNDS} ? 20 : 3;
 my $at_once = 4;
 
 my $models = Hive::Test::Models->start(latency => 100, chunk => 24, words => 60);
-my $hive = Hive::Test->start(workers => 2, nginx_workers => 1, ini => { llm => $models->ini });
+my $hive = Hive::Test->start(workers => 4, nginx_workers => 1, ini => { llm => $models->ini });
 $hive->load_models;
 my $user = $hive->register;
 my $key = 0;
@@ -71,7 +71,7 @@ for my $topology (qw(star hierarchical)) {
 
     my %by = map { $_->{content} => $_ } $models->served;
     my ($wrong, $steps) = (0, 0);
-    for my $run (map { $_->{end} } @done) {
+    for my $run (grep { $_->{state} eq 'succeeded' } map { $_->{end} } @done) {
         my %step = map { $_->{name} => $_ } @{ $run->{steps} };
         for my $step (@{ $run->{steps} }) {
             next if $step->{role} eq 'plan';

@@ -13,7 +13,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 my $runs = $ENV{HIVE_CHAOS_RUNS} // 12;
-my $models = Hive::Test::Models->start(latency => 2, chunk => 24, truncated => 0.02, overloaded => 0.02,
+my $models = Hive::Test::Models->start(latency => 2, chunk => 24, truncated => 0.02, overloaded => 0.02, slow => 0.1,
     chaos => { dropRate => 0.02, malformedRate => 0.02, rateLimitRate => 0.01, disconnectRate => 0.01 });
 my $hive = Hive::Test->start(workers => 2, ini => { llm => $models->ini });
 $hive->load_models;

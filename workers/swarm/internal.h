@@ -13,7 +13,8 @@
 
 #define STEP_PLAN_NAME   SLICE("plan")
 #define STEP_RESULT_NAME SLICE("result")
-#define STEP_ATTEMPTS    8      /* of a task: deaths of processes count */
+#define STEP_ATTEMPTS    50     /* of a task, deaths of processes included */
+#define STEP_FAILURES    8      /* of them that may fail */
 #define PARTS_MAX_GIVEN  100
 #define PARTS_MAX_PLANNED 20
 #define MODEL_TEXT_MAX   100

@@ -285,7 +285,8 @@ step_fail(step_run_t *step, int final, const char *code,
     const char *message)
 {
     request_t *rq = step->rq;
-    int last = final || step->run->attempt >= STEP_ATTEMPTS;
+    int last = final || db_int(step->row, "failures") + 1 >= STEP_FAILURES
+        || step->run->attempt >= STEP_ATTEMPTS;
     buf_t error;
 
     buf_init(&error, rq->arena, 256);
@@ -299,7 +300,7 @@ step_fail(step_run_t *step, int final, const char *code,
         value_int(step->run->attempt), value_json(buf_slice(&error)),
         value_int(step->input_tokens), value_int(step->output_tokens),
         value_int(step->nano_usd), value_bool(last)));
-    task_fail(step->run, final, code, "%s", message);
+    task_fail(step->run, last, code, "%s", message);
 }
 
 /* ---- running ---- */
