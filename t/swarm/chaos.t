@@ -48,7 +48,9 @@ is $hive->psql("select count(*) || ' ' || sum(input_tokens) || ' ' || sum(output
 my %row = map { ($_ => 1) } split /\n/, $hive->psql('select id from cell0.usage');
 my @asked = $models->requests;
 is scalar(grep { !$row{$_} } @asked), 0, 'and every call that came';
-is scalar(keys %row), scalar @asked, 'and no other';
+# libcurl sends a request again, as it was, when a kept connection was closed
+my %asked = map { ($_ => 1) } @asked;
+is scalar(keys %row), scalar(keys %asked), 'and no other';
 is $hive->psql("select count(*) from cell0.usage where state = 'open'"), 0, 'none is open';
 is $hive->psql("select count(*) from cell0.usage where state = 'failed' and http_status is not null and nano_usd <> 0"), 0, 'an error costs nothing';
 is $hive->psql('select coalesce(sum(cost_nano_usd), 0) from cell0.task_history') , $hive->psql('select sum(nano_usd) from cell0.usage'), 'tasks have cost what the ledger says';
