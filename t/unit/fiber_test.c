@@ -194,6 +194,32 @@ cancel_then_ready(void *arg)
 }
 
 static void
+say_last_word(void *arg)
+{
+    wait_t *wait = arg;
+
+    assert_int_equal(fiber_suspend("test"), UV_ECANCELED);
+    assert_int_equal(fiber_shield(1), 0);
+    assert_false(fiber_cancelled(fiber_self()));
+    assert_int_equal(fiber_sleep(2), 0);
+    assert_int_equal(fiber_yield(), 0);
+    assert_int_equal(fiber_shield(0), 1);
+    assert_true(fiber_cancelled(fiber_self()));
+    wait->rc = fiber_sleep(2);
+}
+
+static void
+a_shield_holds_off_cancelling(void **state)
+{
+    wait_t wait = { .ready = 0 };
+
+    (void) state;
+    fiber_cancel(spawn(say_last_word, &wait));
+    run();
+    assert_int_equal(wait.rc, UV_ECANCELED);
+}
+
+static void
 cancelling_is_sticky(void **state)
 {
     wait_t wait = { .ready = 0 };
@@ -709,6 +735,7 @@ main(void)
         T(waking_is_idempotent_and_may_be_spurious),
         T(a_wake_before_the_wait_is_not_lost),
         T(cancelling_is_sticky),
+        T(a_shield_holds_off_cancelling),
         T(sleeps_last_as_long_as_asked),
         T(timeouts_are_told_from_wakes),
         T(deadlines_cancel),

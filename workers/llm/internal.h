@@ -12,6 +12,7 @@ extern struct llm_s {
     uv_loop_t *loop;
     fiber_sched_t *fibers;
     http_client_t *http;
+    int stopping;
 } llm;
 
 /* ---- the ledger (ledger.c) ---- */

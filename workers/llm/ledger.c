@@ -123,8 +123,12 @@ note(request_t *rq, void *arg)
 void
 ledger_note(hive_uuid_t row, int64_t output)
 {
-    note_t *given = malloc(sizeof(*given));
+    note_t *given;
 
+    if (llm.stopping) {
+        return;                 /* its fiber could outlive the others */
+    }
+    given = malloc(sizeof(*given));
     if (given == NULL) {
         abort();
     }

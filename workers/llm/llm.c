@@ -62,6 +62,7 @@ llm_start(uv_loop_t *loop, fiber_sched_t *fibers)
 void
 llm_stop_jobs(void)
 {
+    llm.stopping = 1;
     ledger_stop();
 }
 
