@@ -74,7 +74,8 @@ sub left { return $hive->psql('select count(*) from cell0.tasks') }
 
 my $n = 0;
 for my $point (@points) {
-    my $hit = 4 + int rand 12;
+    # each of five kinds looks once before the process is ready
+    my $hit = 8 + int rand 12;
     restart_workers("$point:kill:$hit");
     my $before = () = dead();
     my $until = time + 30 + 3 * $deaths;

@@ -92,6 +92,12 @@ is $row->{nano_usd}, 2000 * $served->{input_tokens} + 10000 * $served->{output_t
 is $task->{cost_nano_usd}, $row->{nano_usd}, 'the task has cost as much';
 ok defined $row->{first_ms} && $row->{price_id}, 'when it began, and which price, stands there';
 
+$id = generate({ model => 'claude-sonnet-5-5', prompt => 'All at once', stream => \0 });
+$task = ended($id);
+my ($last) = reverse $models->served;
+is $task->{result}{text}, $last->{content}, 'a reply that is no stream';
+is((rows("task_id = '$id'"))[0]{nano_usd}, 2000 * $last->{input_tokens} + 10000 * $last->{output_tokens}, 'costs the same');
+
 # ---- live ----
 
 {
@@ -162,7 +168,7 @@ ok defined $json->{a} && @{ $json->{b} } >= 2 && $json->{b}[0] == 7 && !exists $
 # ---- cancelled and killed ----
 
 my $slow = Hive::Test::Models->start(latency => 100, chunk => 4);
-my $second = Hive::Test->start(workers => 2, ini => { worker => { drain_timeout => '2s' }, llm => $slow->ini });
+my $second = Hive::Test->start(workers => 2, ini => { worker => { drain_timeout => '2s' }, llm => { %{ $slow->ini }, first_byte_timeout => '1s', idle_timeout => '5s' } });
 my $eve = $second->register;
 $second->load_models;
 my $long = $second->post('/api/v1/tasks', $eve, { kind => 'generate', input => { model => 'claude-opus-5-5', prompt => 'WORDS-400' } })->json->{id};
@@ -177,11 +183,16 @@ my $worker = $second->psql("select w.pid from cell0.tasks t join cell0.task_work
 kill KILL => $worker;
 ok $second->wait_for(30, sub { $usage->($killed) =~ /^lost true\n(?:open|succeeded)/ }), 'its process dies: the try is lost, another one is made';
 
+$slow->chaos({ latencyMs => 4000 });
+my $late = $second->post('/api/v1/tasks', $eve, { kind => 'generate', input => { model => 'claude-opus-5-5', prompt => 'x' }, max_attempts => 1 })->json->{id};
+ok $second->wait_for(30, sub { ($second->get("/api/v1/tasks/$late", $eve)->json->{error}{code} // '') eq 'provider_timed_out' }), 'one that does not begin in time';
+is scalar(() = $usage->($late) =~ /^failed/mg), 3, 'three times';
+
 # ---- usage ----
 
 my $sums = $hive->get('/api/v1/usage?by=model', $ada)->json->{items};
 my %used = map { $_->{model} => $_ } @$sums;
-is $used{'claude-sonnet-5-5'}{tries}, 2, 'usage counts';
+is $used{'claude-sonnet-5-5'}{tries}, 3, 'usage counts';
 is $used{'claude-sonnet-5-5'}{nano_usd}, $hive->psql("select sum(nano_usd) from cell0.usage where model_id = 'claude-sonnet-5-5'") + 0, 'and sums';
 is_deeply $hive->get('/api/v1/usage', $bob)->json->{items}, [], "nobody sees another's";
 is $hive->get('/api/v1/usage?by=hour', $ada)->code, 422, 'by what it knows only';

@@ -58,12 +58,12 @@ fresh_apt() {
         fi
     done
     # and npm's, with the authorities that this machine trusts
-    for file in /etc/npmrc /root/.npmrc; do
-        [ ! -e "$file" ] || install -m 600 "$file" "$ROOT$file"
-    done
     mkdir -p "$ROOT/etc/ssl/certs"
     cp /etc/ssl/certs/ca-certificates.crt "$ROOT/etc/ssl/certs/host.crt" 2>/dev/null || true
-    sed -i 's#/etc/ssl/certs/ca-certificates.crt#/etc/ssl/certs/host.crt#' "$ROOT/root/.npmrc" 2>/dev/null || true
+    for file in /etc/npmrc /root/.npmrc; do
+        [ ! -e "$file" ] ||
+            sed 's#/etc/ssl/certs/ca-certificates.crt#/etc/ssl/certs/host.crt#' "$file" >"$ROOT$file"
+    done
     cp /etc/resolv.conf "$ROOT/etc/resolv.conf"
     cp /etc/hosts "$ROOT/etc/hosts"
 }

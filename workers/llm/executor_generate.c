@@ -1,11 +1,12 @@
 /* executor_generate.c: the kind `generate` of tasks asks a model once:
  *
  *     {"model": "claude-sonnet-5-5", "prompt": "...", "system": "...",
- *      "max_tokens": 1024, "temperature": 0.2, "schema": {...}}
+ *      "max_tokens": 1024, "temperature": 0.2, "schema": {...},
+ *      "stream": true}
  *
  * "model" and "prompt" are required; instead of a prompt there may be
  * "messages": [{"role": "user", "content": "..."}]. The text comes live on the
- * task's channel (message.delta). The result is {"model", "text", "content",
+ * task's channel (message.delta), unless "stream" is false: then all at once. The result is {"model", "text", "content",
  * "stop_reason", "usage": {...}, "nano_usd", "tries"}. */
 
 #include "internal.h"
@@ -23,10 +24,11 @@ static const column_t columns[] = {
     { "max_tokens", COLUMN_INT, WRITABLE, .min = 1, .max = 1000000,
         .fallback = "4096" },
     { "temperature", COLUMN_JSON, WRITABLE | NULLABLE, .max = 100 },
+    { "stream", COLUMN_BOOL, WRITABLE, .fallback = "true" },
 };
 
 enum { IN_MODEL, IN_PROMPT, IN_SYSTEM, IN_MESSAGES, IN_SCHEMA, IN_MAX,
-    IN_TEMPERATURE, INPUTS };
+    IN_TEMPERATURE, IN_STREAM, INPUTS };
 
 _Static_assert(sizeof(columns) / sizeof(columns[0]) == INPUTS, "one each");
 
@@ -122,7 +124,7 @@ read_input(request_t *rq, const json_t *input, model_t *model,
         .schema = json_is_object(schema) ? schema : NULL,
         .max_tokens = in[IN_MAX].value.as.integer,
         .temperature = read_temperature(rq, input),
-        .stream = 1,
+        .stream = in[IN_STREAM].value.as.boolean,
     };
     if (out->schema != NULL && !model->schema) {
         rq_raise(rq, 422, "invalid_input",
