@@ -102,7 +102,8 @@ is scalar @missing, 0, 'the ledger has each of ' . @asked . ' calls that the pro
 my %asked = map { $_ => 1 } @asked;
 is scalar(grep { $row{$_} eq 'succeeded' && !$asked{$_} } keys %row), 0, 'and none that it did not get as done';
 my $lost = grep { $_ eq 'lost' } values %row;
-cmp_ok $lost, '>', 0, "$lost were lost with their process, and say so";
+note "$lost were lost with their process";
+cmp_ok $lost, '>', 0, 'those that were lost with their process say so' if $ENV{HIVE_FAULT_ROUNDS};
 
 $hive->stop;
 $models->stop;
