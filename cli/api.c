@@ -11,7 +11,7 @@
 #include <sys/random.h>
 #include <time.h>
 
-#define EARLY_S 30              /* a token is renewed that long before its end */
+#define EARLY_S 30              /* before its end a token is renewed */
 #define TRIES   4               /* of what may be sent again */
 
 typedef struct {

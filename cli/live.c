@@ -13,7 +13,7 @@
 #include <string.h>
 
 #define DRAW_S     0.1
-#define LOOK_S     5.0          /* the run is asked for that often, to be sure */
+#define LOOK_S     5.0          /* how often the run is asked for */
 #define LAST_S     2.0          /* the last event may be that late */
 #define LINES_MAX  24
 #define BAR        10
@@ -47,8 +47,8 @@ on_interrupt(int number)
 static void
 put_bar(double share)
 {
-    static const char *const parts[] = { " ", "▏", "▎", "▍", "▌", "▋", "▊",
-        "▉" };
+    static const char *const parts[] = { " ", "▏", "▎", "▍", "▌", "▋",
+        "▊", "▉" };
     int eighths = (int) (share * BAR * 8 + 0.5);
 
     fputs(ink("cyan"), stdout);

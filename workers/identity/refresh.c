@@ -152,8 +152,8 @@ op_auth_refresh(request_t *rq)
     rq_reply(rq, 200, buf_slice(&body));
 }
 
-/* Of this session: its refresh tokens are good no more. Access tokens are, until
- * they expire. */
+/* Of this session: its refresh tokens are good no more. Access tokens are,
+ * until they expire. */
 void
 op_auth_logout(request_t *rq)
 {

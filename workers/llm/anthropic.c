@@ -135,26 +135,6 @@ fail_transfer(request_t *rq, generated_t *out,
     }
 }
 
-int
-anthropic_passes(int status, slice_t type, int limited)
-{
-    static const char *const passing[] = { "rate_limit_error", "api_error",
-        "timeout_error", "overloaded_error", "conflict_error", NULL };
-
-    if (limited) {
-        return 0;               /* a spend cap: waiting does not help */
-    }
-    if (status == 408 || status == 409 || status == 429 || status >= 500) {
-        return 1;
-    }
-    for (int i = 0; status == 0 && passing[i] != NULL; i++) {
-        if (slice_equal(type, (slice_t) { passing[i], strlen(passing[i]) })) {
-            return 1;
-        }
-    }
-    return 0;
-}
-
 /* Milliseconds, or negative: retry-after-ms is the more exact of the two. Only
  * a number is obeyed: dates of HTTP are not used by this provider. */
 static int64_t

@@ -89,6 +89,26 @@ anthropic_read_error(request_t *rq, slice_t text)
     return out;
 }
 
+int
+anthropic_passes(int status, slice_t type, int limited)
+{
+    static const char *const passing[] = { "rate_limit_error", "api_error",
+        "timeout_error", "overloaded_error", "conflict_error", NULL };
+
+    if (limited) {
+        return 0;               /* a spend cap: waiting does not help */
+    }
+    if (status == 408 || status == 409 || status == 429 || status >= 500) {
+        return 1;
+    }
+    for (int i = 0; status == 0 && passing[i] != NULL; i++) {
+        if (slice_equal(type, (slice_t) { passing[i], strlen(passing[i]) })) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 static void
 fail(reply_t *reply, const char *code, const char *why)
 {

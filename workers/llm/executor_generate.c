@@ -6,8 +6,9 @@
  *
  * "model" and "prompt" are required; instead of a prompt there may be
  * "messages": [{"role": "user", "content": "..."}]. The text comes live on the
- * task's channel (message.delta), unless "stream" is false: then all at once. The result is {"model", "text", "content",
- * "stop_reason", "usage": {...}, "nano_usd", "tries"}. */
+ * task's channel (message.delta), unless "stream" is false: then all at once.
+ * The result is {"model", "text", "content", "stop_reason", "usage": {...},
+ * "nano_usd", "tries"}. */
 
 #include "internal.h"
 

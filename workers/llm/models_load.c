@@ -9,8 +9,8 @@
  *             "cache_read", "cache_write_5m", "cache_write_1h"}]}]}
  *
  * Prices are whole nano-USD per token: dollars per million tokens, times 1,000.
- * What is in the database and not in the file stays: the ledger may name it. The
- * file "-" is standard input. */
+ * What is in the database and not in the file stays: the ledger may name it.
+ * The file "-" is standard input. */
 
 #include "internal.h"
 

@@ -97,7 +97,7 @@ extern const provider_t provider_echo;
 /* NULL: there is none of that name. */
 const provider_t *provider_find(slice_t name);
 
-/* ---- for providers ---- */
+/* ---- for providers (generated.c) ---- */
 
 /* Sets how a generation failed; `code` is static. */
 void generated_fail(request_t *rq, generated_t *out, generate_end_t end,
