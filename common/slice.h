@@ -21,4 +21,17 @@ slice_equal(slice_t a, slice_t b)
     return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
 
+/* Which of the names it is, from 0; -1: none. NULL ends them. */
+static inline int
+slice_index(slice_t text, const char *const *names)
+{
+    for (int i = 0; names[i] != NULL; i++) {
+        if (strlen(names[i]) == text.len
+            && memcmp(names[i], text.data, text.len) == 0) {
+            return i;
+        }
+    }
+    return -1;
+}
+
 #endif

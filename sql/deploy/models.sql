@@ -44,6 +44,15 @@ create table hive.model_prices (
         and cache_write_5m >= 0 and cache_write_1h >= 0)
 );
 
+-- As people see it.
+create function hive.model_price(p hive.model_prices) returns jsonb
+language sql stable parallel safe
+return jsonb_build_object('above_tokens', p.above_tokens,
+    'input', p.input, 'output', p.output, 'cache_read', p.cache_read,
+    'cache_write_5m', p.cache_write_5m, 'cache_write_1h', p.cache_write_1h,
+    'effective_from', to_char(p.effective_from at time zone 'UTC',
+        'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'));
+
 -- The ledger: a row for each try at a provider, made before anything is sent.
 -- `open` until it is known how it ended. Counts are disjoint, but for
 -- reasoning, which is a part of output. `estimated`: the counts are ours, since

@@ -27,7 +27,6 @@ create table :"cell".swarms (
     models        :"cell".document not null default '{}',  -- by agent type
     state         :"cell".swarm_state not null default 'active',
     epoch         integer not null default 1,   -- of the edges
-    agents_n      integer not null default 0,   -- ever: the last join_seq
     version       :"cell".ordinal not null default 1,
     event_seq     :"cell".ordinal not null default 1,
     created_at    timestamptz not null default now(),
@@ -55,7 +54,7 @@ create table :"cell".swarm_agents (
     succeeded_n  integer not null default 0,
     failed_n     integer not null default 0,
     busy_ms      bigint not null default 0,     -- of what succeeded
-    nano_usd     bigint not null default 0,
+    nano_usd     bigint not null default 0,     -- of what said how it ended
     created_at   timestamptz not null default now(),
     retired_at   timestamptz,
     constraint swarm_agents_name unique (swarm_id, name),
@@ -126,9 +125,6 @@ create table :"cell".swarm_steps (
     model       varchar(100),
     output      text,
     error       jsonb,
-    input_tokens  bigint not null default 0,   -- of all attempts
-    output_tokens bigint not null default 0,
-    nano_usd    bigint not null default 0,
     started_at  timestamptz,
     finished_at timestamptz,
     primary key (run_id, name)
@@ -146,6 +142,18 @@ create table :"cell".swarm_context (
     via    uuid,
     primary key (run_id, dst, src)
 );
+
+-- What has been asked of models for swarms, by the task of the step, whatever
+-- became of it.
+create view :"cell".swarm_usage as
+    select u.swarm_id, u.run_id, u.task_id, count(*) as tries,
+           sum(u.input_tokens + u.cache_read_tokens + u.cache_write_5m_tokens
+               + u.cache_write_1h_tokens)::bigint as input_tokens,
+           sum(u.output_tokens)::bigint as output_tokens,
+           sum(u.nano_usd)::bigint as nano_usd
+    from :"cell".usage u
+    where u.swarm_id is not null
+    group by u.swarm_id, u.run_id, u.task_id;
 
 -- Appends an event to the channel of a swarm, whose row it locks; returned as
 -- workers/db/event.h wants it.
@@ -170,5 +178,6 @@ insert into :"cell".chores (name) values ('swarms');
 grant select, insert, update, delete on :"cell".swarms,
     :"cell".swarm_agents, :"cell".swarm_edges, :"cell".swarm_runs,
     :"cell".swarm_steps, :"cell".swarm_context to hive;
+grant select on :"cell".swarm_usage to hive;
 
 commit;

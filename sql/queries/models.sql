@@ -9,14 +9,7 @@ select m.id, m.provider, m.display_name, m.family, m.context_tokens,
        m.created_at, m.updated_at
 from models m
 left join lateral (
-    select jsonb_agg(jsonb_build_object('above_tokens', p.above_tokens,
-               'input', p.input, 'output', p.output,
-               'cache_read', p.cache_read,
-               'cache_write_5m', p.cache_write_5m,
-               'cache_write_1h', p.cache_write_1h,
-               'effective_from', to_char(
-                   p.effective_from at time zone 'UTC',
-                   'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))
+    select jsonb_agg(model_price(p)
                order by p.above_tokens) as prices
     from model_prices p
     where p.model_id = m.id and p.effective_from = (
@@ -35,14 +28,7 @@ select m.id, m.provider, m.display_name, m.family, m.context_tokens,
        m.created_at, m.updated_at
 from models m
 left join lateral (
-    select jsonb_agg(jsonb_build_object('above_tokens', p.above_tokens,
-               'input', p.input, 'output', p.output,
-               'cache_read', p.cache_read,
-               'cache_write_5m', p.cache_write_5m,
-               'cache_write_1h', p.cache_write_1h,
-               'effective_from', to_char(
-                   p.effective_from at time zone 'UTC',
-                   'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))
+    select jsonb_agg(model_price(p)
                order by p.effective_from desc, p.above_tokens) as prices
     from model_prices p where p.model_id = m.id
 ) p on true
@@ -50,8 +36,8 @@ where m.id = $1::text
 
 -- name: model_find (read)
 -- What a generation needs to know of model $1.
-select m.id, m.provider, m.provider_model, m.context_tokens::bigint,
-       m.max_output_tokens::bigint, m.replacement,
+select m.id, m.provider, m.provider_model, m.max_output_tokens::bigint,
+       m.replacement,
        m.status = 'retired' or coalesce(m.retires_at <= now(), false)
            as retired,
        'sampling' = any (m.capabilities) as sampling,

@@ -29,8 +29,7 @@ from made m, told t
 -- name: swarm_lock
 -- Swarm $2 of caller $1, locked.
 select s.id, s.name, s.project_id, s.topology, s.strategy,
-       s.max_agents::bigint,
-       s.state, s.epoch::bigint, s.agents_n::bigint, s.model, s.models
+       s.max_agents::bigint, s.state, s.epoch::bigint
 from swarms s
 where s.id = $2::uuid and (s.owner_id = $1::uuid) is true
 for update
@@ -85,12 +84,10 @@ with g as (
     from jsonb_to_recordset($2::jsonb) g (id uuid, type text, name text,
         capabilities text[], model text, capacity smallint)
 ), s as (
-    update swarms s
-    set agents_n = s.agents_n + c.n, epoch = s.epoch + 1,
-        version = s.version + 1
-    from (select count(*) as n from g) c
+    update swarms s set epoch = s.epoch + 1, version = s.version + 1
     where s.id = $1::uuid
-    returning s.id, s.agents_n - c.n as before
+    returning s.id, (select coalesce(max(a.join_seq), 0) from swarm_agents a
+                     where a.swarm_id = s.id) as before
 ), made as (
     insert into swarm_agents (id, swarm_id, join_seq, type, name,
         capabilities, model, capacity)
@@ -173,13 +170,11 @@ select s.id, s.name, s.state, s.topology, s.strategy, s.epoch::bigint,
        u.*, s.created_at, s.updated_at, s.terminated_at
 from swarms s
 cross join lateral (
-    select count(*) as tries,
-           coalesce(sum(u.input_tokens + u.cache_read_tokens
-               + u.cache_write_5m_tokens + u.cache_write_1h_tokens), 0)::bigint
-               as input_tokens,
+    select coalesce(sum(u.tries), 0)::bigint as tries,
+           coalesce(sum(u.input_tokens), 0)::bigint as input_tokens,
            coalesce(sum(u.output_tokens), 0)::bigint as output_tokens,
            coalesce(sum(u.nano_usd), 0)::bigint as nano_usd
-    from usage u where u.swarm_id = s.id) u
+    from swarm_usage u where u.swarm_id = s.id) u
 where s.id = $2::uuid and (s.owner_id = $1::uuid) is true
 
 -- name: swarm_graph (read)
@@ -199,42 +194,22 @@ where s.id = $2::uuid and (s.owner_id = $1::uuid) is true
 -- ---- runs ----
 
 -- name: swarm_run_create
--- Run $1 of swarm $2 and owner $3, as JSON $4 has it, with the steps of JSON
--- array $5 and the context of array $6.
-with r as (
-    insert into swarm_runs (id, swarm_id, owner_id, description,
-        requirements, topology, strategy, epoch, max_agents, max_tokens,
-        coordinator, priority, planned)
-    select $1::uuid, $2::uuid, $3::uuid, g.description, g.requirements,
-           g.topology, g.strategy, g.epoch, g.max_agents, g.max_tokens,
-           g.coordinator, g.priority, g.planned
-    from jsonb_to_record($4::jsonb) g (description text, requirements text,
-        topology text, strategy text, epoch integer, max_agents smallint,
-        max_tokens integer, coordinator uuid, priority smallint,
-        planned boolean)
-    returning id, swarm_id, description, planned
-), st as (
-    insert into swarm_steps (run_id, name, place, role, title, brief, kind,
-        needs, consumer, agent_id, scores)
-    select $1::uuid, g.name, g.place, g.role, g.title, g.brief, g.kind,
-           g.needs, g.consumer, g.agent_id, g.scores
-    from jsonb_to_recordset($5::jsonb) g (name text, place integer,
-        role text, title text, brief text, kind text, needs text[],
-        consumer text, agent_id uuid, scores jsonb)
-    returning name
-), cx as (
-    insert into swarm_context (run_id, dst, src, via)
-    select $1::uuid, g.dst, g.src, g.via
-    from jsonb_to_recordset($6::jsonb) g (dst text, src text, via uuid)
-)
-select t.*
-from r
-cross join lateral swarm_tell(r.swarm_id, 'run.created',
-    jsonb_build_object('run_id', r.id, 'steps', (select count(*) from st),
-        'planned', r.planned)) t
+-- Run $1 of swarm $2 and owner $3, as JSON $4 has it; its steps come with
+-- swarm_steps_add.
+insert into swarm_runs (id, swarm_id, owner_id, description, requirements,
+    topology, strategy, epoch, max_agents, max_tokens, coordinator, priority,
+    planned)
+select $1::uuid, $2::uuid, $3::uuid, g.description, g.requirements,
+       g.topology, g.strategy, g.epoch, g.max_agents, g.max_tokens,
+       g.coordinator, g.priority, g.planned
+from jsonb_to_record($4::jsonb) g (description text, requirements text,
+    topology text, strategy text, epoch integer, max_agents smallint,
+    max_tokens integer, coordinator uuid, priority smallint,
+    planned boolean)
 
 -- name: swarm_steps_add
--- Steps of JSON array $3 and context of array $4 come to run $1, of swarm $2.
+-- Steps of JSON array $3 and context of array $4 come to run $1, of swarm $2:
+-- event $5.
 with st as (
     insert into swarm_steps (run_id, name, place, role, title, brief, kind,
         needs, consumer, agent_id, scores)
@@ -253,7 +228,7 @@ select t.*
 from (select jsonb_agg(jsonb_build_object('name', name, 'title', title,
           'role', role, 'agent_id', agent_id) order by place) as steps
       from st) x
-cross join lateral swarm_tell($2::uuid, 'run.planned',
+cross join lateral swarm_tell($2::uuid, $5::text,
     jsonb_build_object('run_id', $1::uuid, 'steps', x.steps)) t
 
 -- name: swarm_run_list (read)
@@ -283,8 +258,10 @@ select r.id, r.swarm_id, r.state, r.description, r.requirements, r.topology,
             'kind', t.kind, 'state', t.state, 'agent_id', t.agent_id,
             'agent', a.name, 'attempt', t.attempt, 'model', t.model,
             'task_id', t.task_id, 'scores', t.scores,
-            'input_tokens', t.input_tokens,
-            'output_tokens', t.output_tokens, 'nano_usd', t.nano_usd,
+            'tries', coalesce(k.tries, 0),
+            'input_tokens', coalesce(k.input_tokens, 0),
+            'output_tokens', coalesce(k.output_tokens, 0),
+            'nano_usd', coalesce(k.nano_usd, 0),
             'sees', (select coalesce(jsonb_agg(jsonb_build_object('step',
                 c.src, 'via', c.via) order by c.src), '[]'::jsonb)
                 from swarm_context c
@@ -294,6 +271,8 @@ select r.id, r.swarm_id, r.state, r.description, r.requirements, r.topology,
             order by t.place), '[]'::jsonb)
         from swarm_steps t
         left join swarm_agents a on a.id = t.agent_id
+        left join (select w.* from swarm_usage w where w.run_id = $3::uuid) k
+            on k.task_id = t.task_id
         where t.run_id = r.id) as steps,
        u.*, s.event_seq as last_offset,
        (select epoch from outbox_epoch) || ':' || s.event_seq as cursor,
@@ -301,19 +280,16 @@ select r.id, r.swarm_id, r.state, r.description, r.requirements, r.topology,
 from swarm_runs r
 join swarms s on s.id = r.swarm_id
 cross join lateral (
-    select count(*) as tries,
-           coalesce(sum(u.input_tokens + u.cache_read_tokens
-               + u.cache_write_5m_tokens + u.cache_write_1h_tokens), 0)::bigint
-               as input_tokens,
+    select coalesce(sum(u.tries), 0)::bigint as tries,
+           coalesce(sum(u.input_tokens), 0)::bigint as input_tokens,
            coalesce(sum(u.output_tokens), 0)::bigint as output_tokens,
            coalesce(sum(u.nano_usd), 0)::bigint as nano_usd
-    from usage u where u.run_id = r.id) u
+    from swarm_usage u where u.run_id = r.id) u
 where r.id = $3::uuid
   and (r.swarm_id = $2::uuid and r.owner_id = $1::uuid) is true
 
--- name: swarm_run_cancelled
--- Run $3 of swarm $2 of caller $1 is being cancelled. No row: absent, not
--- theirs, or ended.
+-- name: swarm_run_exists (read)
+-- A row when run $3 is of swarm $2, and that of caller $1.
 select r.id from swarm_runs r
 where r.id = $3::uuid
   and (r.swarm_id = $2::uuid and r.owner_id = $1::uuid) is true
@@ -325,7 +301,7 @@ where r.id = $3::uuid
 select t.role, t.title, t.brief, t.kind, to_jsonb(t.needs) as needs,
        t.consumer, t.agent_id, t.scores, to_jsonb(t.tried) as tried,
        t.failures::bigint, t.state, t.attempt::bigint, t.output,
-       t.model, t.input_tokens, t.output_tokens, t.nano_usd,
+       t.model,
        r.swarm_id, r.owner_id, r.description, r.requirements, r.topology,
        r.strategy, r.max_agents::bigint, r.max_tokens::bigint,
        r.coordinator, r.priority::bigint, r.state as run_state,
@@ -376,10 +352,7 @@ cross join lateral swarm_tell(t.swarm_id, 'step.started',
 -- and output $6, nano-USD $7. No row: that attempt has it no more.
 with t as (
     update swarm_steps t
-    set state = 'succeeded', output = $4::text, finished_at = now(),
-        input_tokens = t.input_tokens + $5::bigint,
-        output_tokens = t.output_tokens + $6::bigint,
-        nano_usd = t.nano_usd + $7::bigint
+    set state = 'succeeded', output = $4::text, finished_at = now()
     where t.run_id = $1::uuid and t.name = $2::text
       and (t.attempt = $3::smallint and t.state = 'running') is true
     returning t.*
@@ -398,27 +371,24 @@ join swarm_runs r on r.id = t.run_id
 cross join lateral swarm_tell(r.swarm_id, 'step.succeeded',
     jsonb_build_object('run_id', t.run_id, 'step', t.name, 'role', t.role,
         'agent_id', t.agent_id, 'task_id', t.task_id, 'attempt', t.attempt,
-        'input_tokens', t.input_tokens, 'output_tokens', t.output_tokens,
-        'nano_usd', t.nano_usd)) e
+        'input_tokens', $5::bigint, 'output_tokens', $6::bigint,
+        'nano_usd', $7::bigint)) e
 where (select count(*) from a) >= 0
 
 -- name: swarm_step_failed
--- Attempt $3 of step $2 of run $1 failed with error $4; tokens $5 and $6,
--- nano-USD $7. $8: there is no other.
+-- Attempt $3 of step $2 of run $1 failed with error $4, after nano-USD $5. $6:
+-- there is no other.
 with t as (
     update swarm_steps t
-    set state = case when $8::boolean then 'failed' else 'waiting' end,
-        error = $4::jsonb, finished_at = case when $8 then now() end,
-        tried = t.tried || t.agent_id, failures = t.failures + 1,
-        input_tokens = t.input_tokens + $5::bigint,
-        output_tokens = t.output_tokens + $6::bigint,
-        nano_usd = t.nano_usd + $7::bigint
+    set state = case when $6::boolean then 'failed' else 'waiting' end,
+        error = $4::jsonb, finished_at = case when $6 then now() end,
+        tried = t.tried || t.agent_id, failures = t.failures + 1
     where t.run_id = $1::uuid and t.name = $2::text
       and (t.attempt = $3::smallint and t.state = 'running') is true
     returning t.*
 ), a as (
     update swarm_agents a
-    set failed_n = a.failed_n + 1, nano_usd = a.nano_usd + $7::bigint
+    set failed_n = a.failed_n + 1, nano_usd = a.nano_usd + $5::bigint
     from t where a.id = t.agent_id
     returning a.id
 )

@@ -4,6 +4,7 @@ begin;
 
 delete from :"cell".chores where name = 'swarms';
 drop function :"cell".swarm_tell(uuid, text, jsonb);
+drop view :"cell".swarm_usage;
 drop table :"cell".swarm_context;
 drop table :"cell".swarm_steps;
 drop table :"cell".swarm_runs;

@@ -16,7 +16,6 @@ select pg_temp.expect(format('%I.swarms', :'cell'), replace($$
     column models CELL.document not null '{}'::jsonb
     column state CELL.swarm_state not null 'active'::character varying
     column epoch integer not null 1
-    column agents_n integer not null 0
     column version CELL.ordinal not null 1
     column event_seq CELL.ordinal not null 1
     column created_at timestamp with time zone not null now()
@@ -133,9 +132,6 @@ select pg_temp.expect(format('%I.swarm_steps', :'cell'), replace($$
     column model character varying(100) 
     column output text 
     column error jsonb 
-    column input_tokens bigint not null 0
-    column output_tokens bigint not null 0
-    column nano_usd bigint not null 0
     column started_at timestamp with time zone 
     column finished_at timestamp with time zone 
     constraint swarm_steps_pkey PRIMARY KEY (run_id, name)
@@ -162,6 +158,16 @@ select pg_temp.expect(format('%I.swarm_context', :'cell'), replace($$
     grant update
     grant delete
 $$, 'CELL', :'cell'));
+select pg_temp.expect(format('%I.swarm_usage', :'cell'), $$
+    column swarm_id uuid 
+    column run_id uuid 
+    column task_id uuid 
+    column tries bigint 
+    column input_tokens bigint 
+    column output_tokens bigint 
+    column nano_usd bigint 
+    grant select
+$$);
 select 1 / count(*) from :"cell".chores where name = 'swarms';
 select has_function_privilege('hive',
     format('%I.swarm_tell(uuid, text, jsonb)', :'cell'), 'execute');

@@ -70,7 +70,7 @@ for my $topology (qw(star hierarchical)) {
     is scalar @bad, 0, "$topology: with a result" or diag join "\n", map { Mojo::JSON::encode_json($_->{end}{error}) } @bad;
 
     my %by = map { $_->{content} => $_ } $models->served;
-    my ($wrong, $steps) = (0, 0);
+    my ($wrong, $steps, $apart) = (0, 0, 0);
     for my $run (grep { $_->{state} eq 'succeeded' } map { $_->{end} } @done) {
         my %step = map { $_->{name} => $_ } @{ $run->{steps} };
         for my $step (@{ $run->{steps} }) {
@@ -82,7 +82,13 @@ for my $topology (qw(star hierarchical)) {
             $wrong++ if "@sees" ne "@quoted";
         }
         $wrong++ if $run->{result} ne $step{result}{output};
+        for my $figure (qw(nano_usd input_tokens output_tokens)) {
+            my $sum = 0;
+            $sum += $_->{$figure} for @{ $run->{steps} };
+            $apart++ if $sum != $run->{$figure};
+        }
     }
+    is $apart, 0, "$topology: steps have cost what their run has, with what was lost";
     is $wrong, 0, "$topology: each of $steps steps was told just what it sees, and the result is that of the last";
 }
 

@@ -123,10 +123,12 @@ is((rows("task_id = '$id'"))[0]{nano_usd}, 2000 * $last->{input_tokens} + 10000 
 
 # ---- what fails ----
 
-is ended(generate({ model => 'nobody', prompt => 'x' }, max_attempts => 1))->{error}{code}, 'model_unknown', 'a model that is none';
-is ended(generate({ model => 'claude-3-opus-20240229', prompt => 'x' }, max_attempts => 1))->{error}{code}, 'model_retired', 'a retired model';
-is ended(generate({ model => 'echo' }, max_attempts => 1))->{error}{code}, 'invalid_input', 'no prompt';
-is ended(generate({ model => 'echo', prompt => 'x', colour => 1 }, max_attempts => 1))->{error}{code}, 'invalid_input', 'an unknown member';
+is ended(generate({ model => 'nobody', prompt => 'x' }))->{error}{code}, 'model_unknown', 'a model that is none';
+is ended(generate({ model => 'claude-3-opus-20240229', prompt => 'x' }))->{error}{code}, 'model_retired', 'a retired model';
+is ended(generate({ model => 'echo' }))->{error}{code}, 'invalid_input', 'no prompt';
+is ended(generate({ model => 'echo', prompt => 'x', colour => 1 }))->{error}{code}, 'invalid_input', 'an unknown member';
+
+is $hive->psql("select max(attempt) from cell0.task_history where state = 'failed'"), 1, 'none of them is tried again';
 
 my $before = () = $models->served;
 $models->chaos({ rateLimitRate => 1 });

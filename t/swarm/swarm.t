@@ -212,6 +212,22 @@ subtest 'cancelled, shut down' => sub {
     $models->chaos({});
 };
 
+subtest 'a model that is gone in the middle' => sub {
+    my $swarm = swarm(agents => [agents(qw(coordinator coder))], model => 'claude-haiku-4-5')->{id};
+    $models->chaos({ latencyMs => 1000 });
+    my $run = give($swarm, { description => 'x', strategy => 'sequential', subtasks => [{ title => 'a' }, { title => 'b' }] })->json->{id};
+    $hive->wait_for(10, sub { (step(run_of($swarm, $run), 'part-1') // {})->{state} eq 'running' });
+    $hive->psql("update hive.models set status = 'retired' where id = 'claude-haiku-4-5'");
+    my $now = ended($swarm, $run);
+    is $now->{state}, 'failed', 'ends the run, at once';
+    is $now->{error}{code}, 'model_retired', 'and it says why';
+    is $now->{error}{step}, 'part-2', 'and where';
+    is step($now, 'part-2')->{state}, 'failed', 'as does the step';
+    is $hive->get("/api/v1/tasks?kind=swarm&state=failed", $ada)->json->{items}[0]{attempt}, 1, 'which was not tried again';
+    $models->chaos({});
+    $hive->psql("update hive.models set status = 'active' where id = 'claude-haiku-4-5'");
+};
+
 subtest 'an agent that fails' => sub {
     my $swarm = swarm(agents => [agents(qw(coordinator coder researcher))])->{id};
     $models->chaos({ dropRate => 1 });

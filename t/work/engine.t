@@ -48,9 +48,10 @@ subtest 'failure and retries' => sub {
     is $tasks->of($id, "error->>'code'"), 'asked_to_fail', 'with the error of the last';
     is attempts($id), '1 failed asked_to_fail, 2 failed asked_to_fail', 'and both attempts';
 
-    $id = $tasks->add(kind => 'sleep', input => '{"ms": "soon"}', max_attempts => 1);
+    $id = $tasks->add(kind => 'sleep', input => '{"ms": "soon"}');
     is $tasks->ended($id), 'failed', 'a raise is a failure';
     is $tasks->of($id, "error->>'code'"), 'invalid_input', 'with its code';
+    is $tasks->of($id, 'attempt'), 1, 'what is wrong with it stays wrong: it is not tried again';
 };
 
 subtest 'back-off doubles' => sub {

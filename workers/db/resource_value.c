@@ -337,12 +337,6 @@ value_from_json(report_t *report, const column_t *column, const char *field,
 
 /* ---- bodies ---- */
 
-static void
-release_json(void *arg)
-{
-    json_decref(arg);
-}
-
 /* The default of a column: its fallback, or NULL; -1 when it has none. */
 static int
 read_fallback(report_t *report, const column_t *column, value_t *out)
@@ -355,7 +349,7 @@ read_fallback(report_t *report, const column_t *column, value_t *out)
     }
     json = json_loads(column->fallback, JSON_DECODE_ANY, NULL);
     assert(json != NULL);
-    arena_cleanup(report->arena, release_json, json);
+    arena_json(report->arena, json);
     return value_from_json(report, column, column->name, json, out);
 }
 

@@ -13,7 +13,6 @@
 #define VERSION      "2023-06-01"
 #define CONNECT_MS   8000      /* three to connect, five for TLS */
 #define READ_BYTES   1024
-#define ERROR_BYTES  65536
 
 /* ---- the request ---- */
 
@@ -109,6 +108,7 @@ fail_transfer(request_t *rq, generated_t *out,
     }
     if (!http_sent(response)) {
         out->tokens = (token_counts_t) { 0 };
+        out->reported = 1;      /* nobody has anything to charge for */
     }
     switch (rc) {
     case UV_ECANCELED:

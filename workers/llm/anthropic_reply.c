@@ -38,12 +38,6 @@ struct reply_s {
     int whole;                  /* its end was said */
 };
 
-static void
-release(void *arg)
-{
-    json_decref(arg);
-}
-
 static slice_t
 text_of(const json_t *json)
 {
@@ -101,12 +95,7 @@ anthropic_passes(int status, slice_t type, int limited)
     if (status == 408 || status == 409 || status == 429 || status >= 500) {
         return 1;
     }
-    for (int i = 0; status == 0 && passing[i] != NULL; i++) {
-        if (slice_equal(type, (slice_t) { passing[i], strlen(passing[i]) })) {
-            return 1;
-        }
-    }
-    return 0;
+    return status == 0 && slice_index(type, passing) >= 0;
 }
 
 static void
@@ -397,7 +386,7 @@ reply_new(request_t *rq, const generation_t *generation, generated_t *out)
     reply->generation = generation;
     reply->out = out;
     out->content = json_array();
-    arena_cleanup(rq->arena, release, out->content);
+    arena_json(rq->arena, out->content);
     sse_init(&reply->sse, rq->arena, EVENT_BYTES_MAX);
     buf_init(&reply->open.text, rq->arena, 64);
     buf_init(&reply->all, rq->arena, 256);

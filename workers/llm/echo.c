@@ -14,12 +14,6 @@
 
 #define PIECE_NS_MIN UINT64_C(4000000)   /* faster than that goes in bursts */
 
-static void
-release(void *arg)
-{
-    json_decref(arg);
-}
-
 static int64_t
 count(const generation_t *generation)
 {
@@ -134,7 +128,7 @@ generate(request_t *rq, const generation_t *generation, generated_t *out)
     json_t *block;
 
     out->content = json_array();
-    arena_cleanup(rq->arena, release, out->content);
+    arena_json(rq->arena, out->content);
     out->reported = 1;
     speak(rq, generation, text, out);
     block = json_object();

@@ -42,8 +42,8 @@ choose(writer_t *writer, unsigned n)
     return (unsigned) (writer->state % n);
 }
 
-/* What it is about: the last line that says "Your part:" or "Objective:", or
- * else the first line that has any text; cut at a word. */
+/* What it is about: what stands behind "Your part:", or "Objective:", or else
+ * the first line that has any text; cut at a word. */
 static slice_t
 subject_of(slice_t prompt)
 {

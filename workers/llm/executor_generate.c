@@ -38,12 +38,6 @@ static const resource_t shape = {
 };
 
 static void
-release(void *arg)
-{
-    json_decref(arg);
-}
-
-static void
 report_fault(void *arg, const char *field, const char *code,
     const char *message)
 {
@@ -75,7 +69,7 @@ read_messages(request_t *rq, const json_t *input, slice_t prompt)
     if (prompt.data != NULL) {
         messages = json_pack("[{s:s, s:s%}]", "role", "user", "content",
             prompt.data, prompt.len);
-        arena_cleanup(rq->arena, release, messages);
+        arena_json(rq->arena, messages);
         return messages;
     }
     json_array_foreach(given, i, message) {
@@ -133,6 +127,48 @@ read_input(request_t *rq, const json_t *input, model_t *model,
     }
 }
 
+static slice_t
+answer_json(request_t *rq, const model_t *model, const answer_t *answer)
+{
+    const generated_t *said = &answer->said;
+    const token_counts_t *tokens = &said->tokens;
+    buf_t out;
+
+    buf_init(&out, rq->arena, 1024 + said->text.len * 2);
+    buf_puts(&out, "{\"model\":");
+    json_put_string(&out, model->id);
+    buf_puts(&out, ",\"text\":");
+    json_put_string(&out, said->text);
+    buf_puts(&out, ",\"content\":");
+    json_put_document(&out, said->content);
+    buf_puts(&out, ",\"stop_reason\":");
+    json_put_string(&out, said->stop_reason);
+    buf_printf(&out, ",\"usage\":{\"input_tokens\":%lld"
+        ",\"cache_read_tokens\":%lld,\"cache_write_5m_tokens\":%lld"
+        ",\"cache_write_1h_tokens\":%lld,\"output_tokens\":%lld"
+        ",\"reasoning_tokens\":%lld,\"estimated\":%s}"
+        ",\"nano_usd\":%lld,\"tries\":%u}",
+        (long long) tokens->input, (long long) tokens->cache_read,
+        (long long) tokens->cache_write_5m,
+        (long long) tokens->cache_write_1h, (long long) tokens->output,
+        (long long) tokens->reasoning, said->reported ? "false" : "true",
+        (long long) answer->nano_usd, answer->tries);
+    return buf_slice(&out);
+}
+
+static void
+answer_fail(task_run_t *run, const generated_t *said)
+{
+    if (said->end == GENERATE_CANCELLED) {
+        rq_raise_cancelled(run->rq);
+    }
+    if (said->retry_after_ms > 0) {
+        task_retry_after(run, (unsigned) said->retry_after_ms);
+    }
+    task_fail(run, said->end == GENERATE_REFUSED, said->code, "%s",
+        said->message);
+}
+
 static void
 execute_generate(task_run_t *run)
 {
@@ -145,7 +181,7 @@ execute_generate(task_run_t *run)
     stream_t stream;
     model_t model;
 
-    arena_cleanup(rq->arena, release, input);
+    arena_json(rq->arena, input);
     read_input(rq, input, &model, &generation);
     stream_open(&stream, run, SLICE_NONE);
     generation.piece = stream_piece;

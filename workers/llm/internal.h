@@ -9,7 +9,6 @@
 
 extern struct llm_s {
     llm_config_t config;
-    uv_loop_t *loop;
     fiber_sched_t *fibers;
     http_client_t *http;
     int stopping;

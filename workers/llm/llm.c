@@ -53,7 +53,6 @@ llm_start(uv_loop_t *loop, fiber_sched_t *fibers)
         .host_connections_max = llm.config.connections,
     };
 
-    llm.loop = loop;
     llm.fibers = fibers;
     llm.http = http_client_new(loop, &options);
     return llm.http == NULL ? UV_ENOMEM : ledger_start(fibers);

@@ -63,7 +63,6 @@ typedef struct {
     slice_t id;
     slice_t provider_model;        /* what the provider calls it */
     const provider_t *provider;
-    int64_t context_tokens;
     int64_t max_output_tokens;
     int sampling;                  /* takes a temperature */
     int schema;                    /* takes a JSON schema for its answer */
@@ -101,14 +100,6 @@ void stream_piece(void *stream, const piece_t *piece);
 
 /* That was the last of it. */
 void stream_close(stream_t *stream);
-
-/* {"model", "text", "content", "stop_reason", "usage", "nano_usd", "tries"},
- * in the arena. */
-slice_t answer_json(request_t *rq, const model_t *model,
-    const answer_t *answer);
-
-/* Fails the task as its generation failed; raises when it was cancelled. */
-void answer_fail(task_run_t *run, const generated_t *said);
 
 /* ---- operations, and the kind `generate` of tasks ---- */
 

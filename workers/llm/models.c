@@ -33,7 +33,6 @@ llm_model(request_t *rq, slice_t id)
         .provider_model = arena_slice(rq->arena, db_text(row,
             "provider_model")),
         .provider = provider_find(db_text(row, "provider")),
-        .context_tokens = db_int(row, "context_tokens"),
         .max_output_tokens = db_int(row, "max_output_tokens"),
         .sampling = db_bool(row, "sampling"),
         .schema = db_bool(row, "schema"),
@@ -65,18 +64,6 @@ put_model(buf_t *out, const db_row_t *row)
     buf_printf(out, ",\"ready\":%s}", ready ? "true" : "false");
 }
 
-static int
-is_status(slice_t text)
-{
-    for (int i = 0; statuses[i] != NULL; i++) {
-        if (slice_equal(text, (slice_t) { statuses[i],
-                strlen(statuses[i]) })) {
-            return 1;
-        }
-    }
-    return 0;
-}
-
 void
 op_model_list(request_t *rq)
 {
@@ -92,7 +79,7 @@ op_model_list(request_t *rq)
             provider = value_text(args[i].value);
         } else if (slice_equal(args[i].name, SLICE("status"))) {
             status = value_text(args[i].value);
-            if (!is_status(args[i].value)) {
+            if (slice_index(args[i].value, statuses) < 0) {
                 rq_invalid(rq, "status", "invalid_value",
                     "must be active, deprecated or retired");
             }

@@ -10,7 +10,7 @@
 #ifndef HIVE_REQUEST_H
 #define HIVE_REQUEST_H
 
-#include "arena.h"
+#include "arena_json.h"
 #include "fiber.h"
 #include "value.h"
 

@@ -216,12 +216,6 @@ raise_json_error(request_t *rq, const json_error_t *error)
     }
 }
 
-static void
-release_json(void *arg)
-{
-    json_decref(arg);
-}
-
 json_t *
 rq_json(request_t *rq)
 {
@@ -243,7 +237,7 @@ rq_json(request_t *rq)
     if (json == NULL) {
         raise_json_error(rq, &error);
     }
-    arena_cleanup(rq->arena, release_json, json);
+    arena_json(rq->arena, json);
 
     if (!json_is_object(json)) {
         rq_raise(rq, 422, "not_an_object", "the body is not a JSON object");

@@ -66,18 +66,11 @@ read_agent(request_t *rq, const db_row_t *row)
     return agent;
 }
 
-static topology_t
-topology_of(slice_t name)
-{
-    return slice_equal(name, SLICE("star")) ? TOPOLOGY_STAR
-                                            : TOPOLOGY_HIERARCHICAL;
-}
-
 team_t
 team_read(request_t *rq, hive_uuid_t swarm, slice_t topology, size_t most)
 {
     const db_result_t *rows = db_rows(rq, Q_SWARM_TEAM, value_uuid(swarm));
-    team_t team = { topology_of(topology), NULL, 0 };
+    team_t team = { (topology_t) slice_index(topology, topologies), NULL, 0 };
 
     team.agents = arena_alloc(rq->arena,
         ((size_t) rows->nrows + 1) * sizeof(*team.agents));
@@ -279,12 +272,6 @@ reply_agents(request_t *rq, int status, hive_uuid_t swarm, int all)
     rq_reply(rq, status, buf_slice(&out));
 }
 
-static void
-release(void *arg)
-{
-    json_decref(arg);
-}
-
 /* One as the body itself, or several as its "agents". */
 void
 op_agent_spawn(request_t *rq)
@@ -296,7 +283,7 @@ op_agent_spawn(request_t *rq)
     if (agents == NULL) {
         one = json_pack("[O]", body);
         agents = one;
-        arena_cleanup(rq->arena, release, one);
+        arena_json(rq->arena, one);
     } else if (json_object_size(body) > 1) {
         rq_invalid(rq, "agents", "excluded",
             "stands alone: an array of agents");

@@ -72,7 +72,7 @@ swarm_part_t *parts_read(report_t *report, const char *field,
 json_t *plan_schema(size_t workers);
 
 /* The steps of a run as POST /runs takes them (returns owned), and as
- * swarm_run_create takes them. */
+ * swarm_steps_add takes them. */
 json_t *steps_for_run(request_t *rq, const order_t *order,
     const team_t *team, const compiled_t *compiled);
 slice_t steps_for_store(request_t *rq, const team_t *team,
@@ -89,17 +89,6 @@ void put_step(buf_t *out, const team_t *team, const swarm_step_t *step,
 /* {"agent": {...}, "others": [...]}: why that member. */
 void put_scores(buf_t *out, const team_t *team, size_t agent,
     const score_t *scores);
-
-/* ---- prompts (prompt.c) ---- */
-
-typedef struct {
-    slice_t system;
-    slice_t user;
-} prompt_t;
-
-/* `step` is a row of swarm_step_get, `sees` of swarm_step_sees. */
-prompt_t prompt_make(request_t *rq, const db_row_t *step,
-    const db_result_t *sees, const team_t *team, size_t agent);
 
 /* ---- steps (step.c) ---- */
 
@@ -118,6 +107,14 @@ typedef struct {
     int64_t input_tokens, output_tokens, nano_usd;   /* of all */
 } step_run_t;
 
+typedef struct {
+    slice_t system;
+    slice_t user;
+} prompt_t;
+
+/* What its model is told (prompt.c); `sees`: rows of swarm_step_sees. */
+prompt_t prompt_make(const step_run_t *step, const db_result_t *sees);
+
 /* Asks the step's model; counts what it took. `schema`: or NULL. */
 void step_generate(step_run_t *step, slice_t system, const json_t *messages,
     const json_t *schema);
@@ -133,6 +130,9 @@ void step_plan(step_run_t *step, const prompt_t *prompt);
 /* Fails the attempt. `final`: no other would do better. */
 void step_fail(step_run_t *step, int final, const char *code,
     const char *message);
+
+/* The same with how its model failed; raises when it was cancelled. */
+void step_fail_said(step_run_t *step);
 
 void execute_swarm(task_run_t *run);
 

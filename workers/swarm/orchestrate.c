@@ -43,12 +43,6 @@ typedef struct {
 } given_t;
 
 static void
-release(void *arg)
-{
-    json_decref(arg);
-}
-
-static void
 read_body(request_t *rq, given_t *given)
 {
     report_t report = report_to(rq);
@@ -180,7 +174,7 @@ make_run(request_t *rq, given_t *given, const db_row_t *swarm,
         steps = steps_for_run(rq, order, team, compiled);
         buf_put(&stored, all.data + 1, all.len - 2);
     }
-    arena_cleanup(rq->arena, release, steps);
+    arena_json(rq->arena, steps);
     add_own_step(steps, &stored, order, team, STEP_REDUCE, STEP_RESULT_NAME,
         SLICE("Result"), PLACE_RESULT);
     wait_for(steps, compiled);
@@ -189,12 +183,14 @@ make_run(request_t *rq, given_t *given, const db_row_t *swarm,
     given->made = run_begin(rq, &(run_begin_t) { .owner = order->owner,
         .project = order->project, .name = db_text(swarm, "name"),
         .steps = steps }, &run);
-    publish_rows(rq, db_rows(rq, Q_SWARM_RUN_CREATE, value_uuid(given->made),
+    db_rows(rq, Q_SWARM_RUN_CREATE, value_uuid(given->made),
         value_uuid(order->swarm), value_uuid(order->owner),
-        value_json(put_run(rq, order, team, swarm, compiled == NULL)),
-        value_json(buf_slice(&stored)),
+        value_json(put_run(rq, order, team, swarm, compiled == NULL)));
+    publish_rows(rq, db_rows(rq, Q_SWARM_STEPS_ADD, value_uuid(given->made),
+        value_uuid(order->swarm), value_json(buf_slice(&stored)),
         value_json(compiled != NULL ? context_for_store(rq, team, compiled)
-                                    : SLICE("[]"))));
+                                    : SLICE("[]")),
+        value_string("run.created")));
 }
 
 /* ---- who does it ---- */

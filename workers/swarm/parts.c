@@ -70,18 +70,6 @@ is_name(slice_t name)
            && (name.len < 5 || memcmp(name.data, "lead-", 5) != 0);
 }
 
-static work_kind_t
-kind_of(slice_t name)
-{
-    int i = 0;
-
-    while (!slice_equal(name, (slice_t) { work_kinds[i],
-            strlen(work_kinds[i]) })) {
-        i++;
-    }
-    return (work_kind_t) i;
-}
-
 static void
 read_part(reading_t *reading, report_t *report, const json_t *json)
 {
@@ -101,7 +89,8 @@ read_part(reading_t *reading, report_t *report, const json_t *json)
             ? in[IN_NAME].value.as.text : SLICE_NONE,
         .title = in[IN_TITLE].value.as.text,
         .brief = in[IN_BRIEF].value.as.text,
-        .kind = kind_of(in[IN_KIND].value.as.text),
+        .kind = (work_kind_t) slice_index(in[IN_KIND].value.as.text,
+            work_kinds),
         .needs = in[IN_NEEDS].value.as.texts.items,
         .nneeds = in[IN_NEEDS].value.as.texts.count,
     };

@@ -36,13 +36,12 @@ put_section(buf_t *out, const char *title, slice_t text)
 }
 
 static slice_t
-make_system(request_t *rq, const team_t *team, size_t agent,
-    step_role_t role)
+make_system(const step_run_t *step)
 {
-    const agent_t *who = &team->agents[agent];
+    const agent_t *who = &step->team.agents[step->agent];
     buf_t out;
 
-    buf_init(&out, rq->arena, 512);
+    buf_init(&out, step->rq->arena, 512);
     buf_puts(&out, "You are ");
     put(&out, who->name);
     buf_printf(&out, ", a %s in a swarm of agents.", agent_types[who->type]);
@@ -54,7 +53,7 @@ make_system(request_t *rq, const team_t *team, size_t agent,
         }
         buf_putc(&out, '.');
     }
-    buf_printf(&out, "\n\n%s", tasks[role]);
+    buf_printf(&out, "\n\n%s", tasks[step->role]);
     return buf_slice(&out);
 }
 
@@ -96,40 +95,26 @@ put_seen(buf_t *out, const db_result_t *sees)
     }
 }
 
-static step_role_t
-role_of(slice_t name)
-{
-    int i = 0;
-
-    while (!slice_equal(name, (slice_t) { step_roles[i],
-            strlen(step_roles[i]) })) {
-        i++;
-    }
-    return (step_role_t) i;
-}
-
 prompt_t
-prompt_make(request_t *rq, const db_row_t *step, const db_result_t *sees,
-    const team_t *team, size_t agent)
+prompt_make(const step_run_t *step, const db_result_t *sees)
 {
-    step_role_t role = role_of(db_text(step, "role"));
+    const db_row_t *row = step->row;
     buf_t out;
 
-    buf_init(&out, rq->arena, 2048);
-    put_section(&out, "Objective", db_text(step, "description"));
-    put_section(&out, "Requirements", db_text(step, "requirements"));
-    if (role == STEP_PLAN) {
-        put_team(&out, team);
+    buf_init(&out, step->rq->arena, 2048);
+    put_section(&out, "Objective", db_text(row, "description"));
+    put_section(&out, "Requirements", db_text(row, "requirements"));
+    if (step->role == STEP_PLAN) {
+        put_team(&out, &step->team);
     }
-    if (role == STEP_PART) {
-        put_section(&out, "Your part", db_text(step, "title"));
-        put_section(&out, "About your part", db_text(step, "brief"));
+    if (step->role == STEP_PART) {
+        put_section(&out, "Your part", db_text(row, "title"));
+        put_section(&out, "About your part", db_text(row, "brief"));
     }
     if (sees->nrows > 0) {
-        buf_puts(&out, role == STEP_PART ? "What you need of others:\n\n"
+        buf_puts(&out, step->role == STEP_PART ? "What you need of others:\n\n"
                                          : "The results:\n\n");
         put_seen(&out, sees);
     }
-    return (prompt_t) { make_system(rq, team, agent, role),
-        buf_slice(&out) };
+    return (prompt_t) { make_system(step), buf_slice(&out) };
 }

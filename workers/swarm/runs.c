@@ -111,7 +111,7 @@ cancel(request_t *rq, void *arg)
     hive_uuid_t run = rq_param_uuid(rq, 1);
 
     (void) arg;
-    if (db_row(rq, Q_SWARM_RUN_CANCELLED, value_uuid(rq->user),
+    if (db_row(rq, Q_SWARM_RUN_EXISTS, value_uuid(rq->user),
             value_uuid(rq_param_uuid(rq, 0)), value_uuid(run)) == NULL) {
         raise_missing(rq);
     }

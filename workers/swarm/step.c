@@ -10,14 +10,6 @@
 
 #include "workers/runtime/log.h"
 
-#include <inttypes.h>
-
-static void
-release(void *arg)
-{
-    json_decref(arg);
-}
-
 /* ---- beginning ---- */
 
 static slice_t
@@ -26,23 +18,11 @@ step_name(task_run_t *run)
     json_t *input = json_loadb(run->input.data, run->input.len, 0, NULL);
     const json_t *name = json_object_get(input, "step");
 
-    arena_cleanup(run->rq->arena, release, input);
+    arena_json(run->rq->arena, input);
     if (uuid_is_zero(&run->run) || !json_is_string(name)) {
         return SLICE_NONE;
     }
     return (slice_t) { json_string_value(name), json_string_length(name) };
-}
-
-static step_role_t
-role_of(slice_t name)
-{
-    int i = 0;
-
-    while (!slice_equal(name, (slice_t) { step_roles[i],
-            strlen(step_roles[i]) })) {
-        i++;
-    }
-    return (step_role_t) i;
 }
 
 static hive_uuid_t *
@@ -84,18 +64,6 @@ find_eligible(step_run_t *step, const db_result_t *sees, unsigned char *may)
     }
 }
 
-static work_kind_t
-kind_of(slice_t name)
-{
-    int i = 0;
-
-    while (!slice_equal(name, (slice_t) { work_kinds[i],
-            strlen(work_kinds[i]) })) {
-        i++;
-    }
-    return (work_kind_t) i;
-}
-
 /* Somebody else than those who failed; when there is nobody else, anybody. */
 static long
 reassign(step_run_t *step, const db_result_t *sees, const hive_uuid_t *tried,
@@ -104,8 +72,8 @@ reassign(step_run_t *step, const db_result_t *sees, const hive_uuid_t *tried,
     request_t *rq = step->rq;
     unsigned char *may = arena_zero(rq->arena, step->team.count);
     unsigned char *fresh = arena_zero(rq->arena, step->team.count);
-    assign_t asked = { .kind = kind_of(db_text(step->row, "kind")),
-        .may = fresh };
+    assign_t asked = { .may = fresh, .kind = (work_kind_t) slice_index(
+        db_text(step->row, "kind"), work_kinds) };
     long found;
 
     asked.needs = read_texts(rq, db_text(step->row, "needs"), &asked.nneeds);
@@ -151,7 +119,7 @@ choose_agent(step_run_t *step, const db_result_t *sees, hive_uuid_t **tried,
     }
     member = reassign(step, sees, *tried, *ntried, scores);
     if (member < 0) {
-        rq_raise(rq, 409, "no_agent", "no agent that is left can do this");
+        rq_raise(rq, 422, "no_agent", "no agent that is left can do this");
     }
     step->agent = (size_t) member;
     buf_init(&out, rq->arena, 512);
@@ -266,7 +234,7 @@ result_json(step_run_t *step, slice_t output)
     json_put_string(&out, step->team.agents[step->agent].name);
     buf_puts(&out, ",\"model\":");
     json_put_string(&out, step->model.id);
-    buf_printf(&out, ",\"nano_usd\":%" PRId64 "}", step->nano_usd);
+    buf_putc(&out, '}');
     return buf_slice(&out);
 }
 
@@ -298,9 +266,23 @@ step_fail(step_run_t *step, int final, const char *code,
     publish_rows(rq, db_rows(rq, Q_SWARM_STEP_FAILED,
         value_uuid(step->run->run), value_text(step->name),
         value_int(step->run->attempt), value_json(buf_slice(&error)),
-        value_int(step->input_tokens), value_int(step->output_tokens),
         value_int(step->nano_usd), value_bool(last)));
     task_fail(step->run, last, code, "%s", message);
+}
+
+void
+step_fail_said(step_run_t *step)
+{
+    const generated_t *said = &step->answer.said;
+
+    if (said->end == GENERATE_CANCELLED) {
+        rq_raise_cancelled(step->rq);
+    }
+    if (said->retry_after_ms > 0) {
+        task_retry_after(step->run, (unsigned) said->retry_after_ms);
+    }
+    step_fail(step, said->end == GENERATE_REFUSED, said->code,
+        said->message);
 }
 
 /* ---- running ---- */
@@ -309,8 +291,7 @@ static void
 work(step_run_t *step, const db_result_t *sees)
 {
     request_t *rq = step->rq;
-    prompt_t prompt = prompt_make(rq, step->row, sees, &step->team,
-        step->agent);
+    prompt_t prompt = prompt_make(step, sees);
     const generated_t *said = &step->answer.said;
     json_t *messages;
 
@@ -320,18 +301,12 @@ work(step_run_t *step, const db_result_t *sees)
     }
     messages = json_pack("[{s:s, s:s%}]", "role", "user", "content",
         prompt.user.data, prompt.user.len);
-    arena_cleanup(rq->arena, release, messages);
+    arena_json(rq->arena, messages);
     step_generate(step, prompt.system, messages, NULL);
     if (said->end == GENERATED) {
         step_done(step, said->text, NULL, NULL);
-    } else if (said->end == GENERATE_CANCELLED) {
-        rq_raise_cancelled(rq);
     } else {
-        if (said->retry_after_ms > 0) {
-            task_retry_after(step->run, (unsigned) said->retry_after_ms);
-        }
-        step_fail(step, said->end == GENERATE_REFUSED, said->code,
-            said->message);
+        step_fail_said(step);
     }
 }
 
@@ -344,7 +319,6 @@ say_again(step_run_t *step)
 
     step->agent = member < 0 ? 0 : (size_t) member;
     step->model.id = db_text(step->row, "model");
-    step->nano_usd = db_int(step->row, "nano_usd");
     log_info("a step had been done by an attempt before this one");
     task_succeed(step->run, result_json(step,
         db_text(step->row, "output")));
@@ -367,7 +341,8 @@ execute_swarm(task_run_t *run)
         return;
     }
     step.swarm = db_uuid(step.row, "swarm_id");
-    step.role = role_of(db_text(step.row, "role"));
+    step.role = (step_role_t) slice_index(db_text(step.row, "role"),
+        step_roles);
     step.team = team_read(rq, step.swarm, db_text(step.row, "topology"),
         (size_t) db_int(step.row, "max_agents"));
     if (step.team.count == 0) {

@@ -12,12 +12,6 @@ typedef struct {
     json_t *steps;
 } planned_t;
 
-static void
-release(void *arg)
-{
-    json_decref(arg);
-}
-
 /* ---- reading ---- */
 
 /* JSON that a model may have put into a fence, or some words around. */
@@ -64,7 +58,7 @@ read_plan(step_run_t *step, slice_t text, size_t *count, const char **why)
     swarm_part_t *parts;
 
     buf_init(&faults.text, rq->arena, 256);
-    arena_cleanup(rq->arena, release, plan);
+    arena_json(rq->arena, plan);
     if (!json_is_object(plan)) {
         *why = "it is no JSON object";
         return NULL;
@@ -110,17 +104,13 @@ ask(step_run_t *step, const prompt_t *prompt, const json_t *schema,
     const char *why = NULL;
     swarm_part_t *parts;
 
-    arena_cleanup(rq->arena, release, messages);
+    arena_json(rq->arena, messages);
     json_array_append_new(messages, message("user", with_schema(rq,
         prompt->user, schema)));
     for (int tries = 0; tries < 2; tries++) {
         step_generate(step, prompt->system, messages, schema);
-        if (said->end == GENERATE_CANCELLED) {
-            rq_raise_cancelled(rq);
-        }
         if (said->end != GENERATED) {
-            step_fail(step, said->end == GENERATE_REFUSED, said->code,
-                said->message);
+            step_fail_said(step);
             return NULL;
         }
         parts = read_plan(step, said->text, count, &why);
@@ -150,7 +140,8 @@ store(request_t *rq, void *arg)
     publish_rows(rq, db_rows(rq, Q_SWARM_STEPS_ADD,
         value_uuid(step->run->run), value_uuid(step->swarm),
         value_json(steps_for_store(rq, &step->team, &planned->compiled)),
-        value_json(context_for_store(rq, &step->team, &planned->compiled))));
+        value_json(context_for_store(rq, &step->team, &planned->compiled)),
+        value_string("run.planned")));
 }
 
 void
@@ -165,7 +156,7 @@ step_plan(step_run_t *step, const prompt_t *prompt)
     swarm_part_t *parts;
     size_t count;
 
-    arena_cleanup(rq->arena, release, schema);
+    arena_json(rq->arena, schema);
     parts = ask(step, prompt, schema, &count);
     if (parts == NULL) {
         return;
@@ -180,6 +171,6 @@ step_plan(step_run_t *step, const prompt_t *prompt)
     }
     planned.steps = steps_for_run(rq, &order, &step->team,
         &planned.compiled);
-    arena_cleanup(rq->arena, release, planned.steps);
+    arena_json(rq->arena, planned.steps);
     step_done(step, step->answer.said.text, store, &planned);
 }

@@ -84,13 +84,14 @@ swarm_lock(request_t *rq, hive_uuid_t id)
 static void
 check_models(request_t *rq, const json_t *body)
 {
-    const json_t *models = json_object_get(body, "models"), *model;
+    const json_t *models = json_object_get(body, "models");
+    const json_t *model = json_object_get(body, "model");
     const char *type;
 
-    if (json_object_get(body, "model") != NULL) {
-        check_model(rq, "model", json_object_get(body, "model"));
+    if (model != NULL && !json_is_null(model)) {
+        check_model(rq, "model", model);
     }
-    if (models != NULL && !json_is_object(models)) {
+    if (models != NULL && !json_is_null(models) && !json_is_object(models)) {
         rq_invalid(rq, "models", "wrong_type",
             "must be an object of models by agent type");
         rq_check(rq);

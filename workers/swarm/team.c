@@ -21,26 +21,19 @@ static const struct {
     { "system-architect", AGENT_ARCHITECT },
 };
 
-static int
-is(slice_t name, const char *known)
-{
-    return slice_equal(name, (slice_t) { known, strlen(known) });
-}
-
 int
 agent_type_parse(slice_t name)
 {
-    for (int i = 0; agent_types[i] != NULL; i++) {
-        if (is(name, agent_types[i])) {
-            return i;
-        }
-    }
+    int found = slice_index(name, agent_types);
+
     for (size_t i = 0; i < sizeof(aliases) / sizeof(aliases[0]); i++) {
-        if (is(name, aliases[i].name)) {
-            return (int) aliases[i].type;
+        const char *alias = aliases[i].name;
+
+        if (slice_equal(name, (slice_t) { alias, strlen(alias) })) {
+            found = (int) aliases[i].type;
         }
     }
-    return -1;
+    return found;
 }
 
 void

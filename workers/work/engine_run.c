@@ -251,13 +251,14 @@ call_executor(request_t *rq, void *arg)
 static void
 attempt(request_t *rq, work_t *work)
 {
-    work->run.rq = rq;
-    if (rq_try(rq, call_executor, work) != 0 && work->said != SAID_SUCCESS) {
-        const char *code = rq_problem_code(rq);
+    int status;
 
+    work->run.rq = rq;
+    status = rq_try(rq, call_executor, work);
+    if (status != 0 && work->said != SAID_SUCCESS) {
         work->said = SAID_FAILURE;
-        work->final = strcmp(code, "template_error") == 0;
-        set_error(work, code, rq_problem_detail(rq));
+        work->final = status == 422;    /* nobody could: what is asked is wrong */
+        set_error(work, rq_problem_code(rq), rq_problem_detail(rq));
     }
     work->ran = uv_hrtime() - work->began;
 }

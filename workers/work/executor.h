@@ -12,7 +12,7 @@
  *     }
  *
  * Returning without a word is success without a result. A raise is a failure
- * with the problem's code and message; one that was cancelled (by a person,
+ * with the problem's code and message, a final one when its status is 422; one that was cancelled (by a person,
  * by its time-out, by the process that stops) ends as what cancelled it,
  * whatever the executor says, unless it had succeeded. Executors may be run
  * more than once for one task: what they do outside should be safe to repeat.

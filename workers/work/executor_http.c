@@ -159,12 +159,6 @@ report_fault(void *arg, const char *field, const char *code,
         arena_printf(plan->run->rq->arena, "\"%s\" %s", field, message));
 }
 
-static void
-release_json(void *arg)
-{
-    json_decref(arg);
-}
-
 /* Those that say how the message ends or where it goes are ours to set. */
 static int
 is_reserved(slice_t name)
@@ -285,7 +279,7 @@ read_input(plan_t *plan)
     assignment_t in[INPUTS];
     char *key = arena_alloc(arena, UUID_TEXT);
 
-    arena_cleanup(arena, release_json, input);
+    arena_json(arena, input);
     if (!json_is_object(input)) {
         refuse(plan, "invalid_input", "the input cannot be read");
     }

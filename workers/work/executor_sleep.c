@@ -39,12 +39,6 @@ number(task_run_t *run, const json_t *input, const char *name)
     return json_integer_value(value);
 }
 
-static void
-json_release(void *json)
-{
-    json_decref(json);
-}
-
 static plan_t
 read_plan(task_run_t *run)
 {
@@ -54,7 +48,7 @@ read_plan(task_run_t *run)
     if (input == NULL) {
         rq_raise(run->rq, 422, "invalid_input", "the input is not JSON");
     }
-    arena_cleanup(run->rq->arena, json_release, input);
+    arena_json(run->rq->arena, input);
     plan.ms = number(run, input, "ms");
     plan.fail = number(run, input, "fail");
     plan.progress = json_is_true(json_object_get(input, "progress"));

@@ -12,12 +12,6 @@ typedef struct {
     size_t missing;
 } wanted_t;
 
-static void
-release(void *arg)
-{
-    json_decref(arg);
-}
-
 __attribute__((noreturn))
 static void
 raise_template(request_t *rq, const char *why)
@@ -136,7 +130,7 @@ make_values(request_t *rq, hive_uuid_t run, json_t *steps)
         raise_template(rq, "its run is gone");
     }
     values = json_object();
-    arena_cleanup(rq->arena, release, values);
+    arena_json(rq->arena, values);
     facts = json_object();
     json_object_set_new(values, "run", facts);
     uuid_format(&run, id);
@@ -167,9 +161,9 @@ template_fill(request_t *rq, hive_uuid_t task, hive_uuid_t run,
     const char *why = NULL;
     slice_t text;
 
-    arena_cleanup(rq->arena, release, wanted.steps);
+    arena_json(rq->arena, wanted.steps);
     json = load(rq, input);
-    arena_cleanup(rq->arena, release, json);
+    arena_json(rq->arena, json);
     template_scan(&report, "input", json, want, &wanted);
     find_results(&wanted, task, run);
 

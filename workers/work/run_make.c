@@ -24,12 +24,6 @@ typedef struct {
     size_t step;                /* in hand */
 } making_t;
 
-static void
-release(void *arg)
-{
-    json_decref(arg);
-}
-
 static json_t *
 uuid_json(const hive_uuid_t *id)
 {
@@ -61,7 +55,7 @@ make_values(const making_t *making)
     } else {
         json_object_set_new(values, "inputs", json_object());
     }
-    arena_cleanup(making->rq->arena, release, values);
+    arena_json(making->rq->arena, values);
     return values;
 }
 
@@ -275,7 +269,7 @@ run_make_workflow(request_t *rq, const db_row_t *workflow, slice_t name,
     };
 
     assert(json != NULL);
-    arena_cleanup(rq->arena, release, json);
+    arena_json(rq->arena, json);
     /* Checked when it was stored; an older Hive may have taken other steps. */
     if (steps_read(&report, json, STEPS_STORED_MAX, &steps) != 0) {
         rq_check(rq);

@@ -100,19 +100,13 @@ schedule_check_task(report_t *report, const json_t *task)
 
 /* ---- making it ---- */
 
-static void
-release(void *arg)
-{
-    json_decref(arg);
-}
-
 static json_t *
 load(request_t *rq, slice_t text)
 {
     json_t *json = json_loadb(text.data, text.len, 0, NULL);
 
     assert(json != NULL);
-    arena_cleanup(rq->arena, release, json);
+    arena_json(rq->arena, json);
     return json;
 }
 
@@ -125,7 +119,7 @@ make_values(request_t *rq, const db_row_t *schedule, int64_t time)
     char text[UUID_TEXT];
     buf_t when;
 
-    arena_cleanup(rq->arena, release, values);
+    arena_json(rq->arena, values);
     json_object_set_new(values, "schedule", facts);
     uuid_format(&id, text);
     json_object_set_new(facts, "id", json_stringn(text, UUID_TEXT));
@@ -147,7 +141,7 @@ fill(request_t *rq, const json_t *input, const json_t *values)
     if (filled == NULL) {
         rq_raise(rq, 422, "template_error", "input: %s", why);
     }
-    arena_cleanup(rq->arena, release, filled);
+    arena_json(rq->arena, filled);
     return filled;
 }
 

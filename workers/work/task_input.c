@@ -207,17 +207,6 @@ read_depends_on(report_t *report, const json_t *value, task_input_t *out)
 
 /* ---- members of a new task ---- */
 
-static int
-is_listed(const char *const *values, slice_t text)
-{
-    int i = 0;
-
-    while (!slice_equal(text, (slice_t) { values[i], strlen(values[i]) })) {
-        i++;
-    }
-    return i;
-}
-
 static void
 assign(member_t member, const value_t *value, new_task_t *task)
 {
@@ -257,14 +246,13 @@ assign(member_t member, const value_t *value, new_task_t *task)
         task->unique_key = value->as.text;
         break;
     case ON_DUPLICATE:
-        task->on_duplicate = (on_duplicate_t) is_listed(duplicates,
-            value->as.text);
+        task->on_duplicate = (on_duplicate_t) slice_index(value->as.text, duplicates);
         break;
     case PAUSED:
         task->paused = value->as.boolean;
         break;
     case ON_DEPENDENCY_FAILURE:
-        task->run_on_failure = is_listed(dependency_failures, value->as.text);
+        task->run_on_failure = slice_index(value->as.text, dependency_failures);
         break;
     case PROJECT_ID:
         task->project = value->as.uuid;

@@ -104,14 +104,9 @@ static int
 is_live(slice_t state)
 {
     static const char *const live[] = { "blocked", "scheduled", "ready",
-        "running", "paused" };
+        "running", "paused", NULL };
 
-    for (size_t i = 0; i < sizeof(live) / sizeof(live[0]); i++) {
-        if (slice_equal(state, (slice_t) { live[i], strlen(live[i]) })) {
-            return 1;
-        }
-    }
-    return 0;
+    return slice_index(state, live) >= 0;
 }
 
 static void

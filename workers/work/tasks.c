@@ -84,13 +84,9 @@ const resource_t task_resource = {
 const char *
 task_state_name(slice_t state)
 {
-    for (int i = 0; task_states[i] != NULL; i++) {
-        if (slice_equal(state,
-                (slice_t) { task_states[i], strlen(task_states[i]) })) {
-            return task_states[i];
-        }
-    }
-    return NULL;
+    int i = slice_index(state, task_states);
+
+    return i < 0 ? NULL : task_states[i];
 }
 
 void
