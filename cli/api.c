@@ -36,8 +36,24 @@ take(char *data, size_t one, size_t len, void *arg)
     return len;
 }
 
-void
-api_idempotency_key(char out[37])
+const char *
+api_escape(const char *text)
+{
+    static char *escaped[8];
+    static unsigned next;
+    char **place = &escaped[next++ % 8];
+
+    curl_free(*place);
+    *place = curl_easy_escape(NULL, text, 0);
+    if (*place == NULL) {
+        die(EXIT_FAILED, "out of memory");
+    }
+    return *place;
+}
+
+/* For what must not be done twice. */
+static void
+make_key(char out[33])
 {
     unsigned char bytes[16];
 
@@ -87,7 +103,7 @@ static long
 send_request(const char *method, const char *path, const json_t *body,
     const char *authorization, json_t **out)
 {
-    char url[2048], key[37], line[64], why[CURL_ERROR_SIZE] = "";
+    char url[2048], key[33], line[64], why[CURL_ERROR_SIZE] = "";
     struct curl_slist *headers = NULL;
     char *text = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;
     text_t reply = { NULL, 0 };
@@ -102,8 +118,8 @@ send_request(const char *method, const char *path, const json_t *body,
         headers = curl_slist_append(headers,
             "Content-Type: application/json");
     }
-    if (strcmp(method, "POST") == 0 && authorization != NULL) {
-        api_idempotency_key(key);
+    if (strcmp(method, "POST") == 0) {
+        make_key(key);
         snprintf(line, sizeof(line), "Idempotency-Key: %s", key);
         headers = curl_slist_append(headers, line);
     }

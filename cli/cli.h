@@ -67,8 +67,8 @@ json_t *api_open(const char *method, const char *path, const json_t *body,
 /* Returns owned: "Authorization: Bearer ..." of now, or dies. */
 char *api_authorization(void);
 
-/* A fresh one, for what must not be done twice. */
-void api_idempotency_key(char out[37]);
+/* For a place in a path or query; good for eight calls. */
+const char *api_escape(const char *text);
 
 /* ---- who (credentials.c) ---- */
 

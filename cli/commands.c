@@ -235,10 +235,12 @@ command_projects(int argc, char **argv)
         json_decref(body);
         show_object(reply, project_fields);
     } else if (strcmp(what, "show") == 0 && argc == 3) {
-        reply = api("GET", NULL, "/api/v1/projects/%s", argv[2]);
+        reply = api("GET", NULL, "/api/v1/projects/%s",
+            api_escape(argv[2]));
         show_object(reply, project_fields);
     } else if (strcmp(what, "rm") == 0 && argc == 3) {
-        reply = api("DELETE", NULL, "/api/v1/projects/%s", argv[2]);
+        reply = api("DELETE", NULL, "/api/v1/projects/%s",
+            api_escape(argv[2]));
     } else {
         die_usage("projects", "what is to be done?");
     }
@@ -302,22 +304,26 @@ command_tasks(int argc, char **argv)
     what = argc > 1 ? argv[1] : "ls";
     if (strcmp(what, "ls") == 0 && argc <= 2) {
         reply = api("GET", NULL, "/api/v1/tasks?limit=100%s%s%s%s",
-            state != NULL ? "&state=" : "", state != NULL ? state : "",
-            kind != NULL ? "&kind=" : "", kind != NULL ? kind : "");
+            state != NULL ? "&state=" : "", api_escape(state != NULL ? state
+                                                                     : ""),
+            kind != NULL ? "&kind=" : "", api_escape(kind != NULL ? kind
+                                                                  : ""));
         show_table(json_object_get(reply, "items"), task_fields,
             "No tasks.");
     } else if (strcmp(what, "create") == 0 && argc == 3) {
         reply = create_task(argv[2], input, title);
         show_object(reply, task_details);
     } else if (strcmp(what, "show") == 0 && argc == 3) {
-        reply = api("GET", NULL, "/api/v1/tasks/%s", argv[2]);
+        reply = api("GET", NULL, "/api/v1/tasks/%s", api_escape(argv[2]));
         show_object(reply, task_details);
     } else if (strcmp(what, "result") == 0 && argc == 3) {
-        reply = api("GET", NULL, "/api/v1/tasks/%s/result", argv[2]);
+        reply = api("GET", NULL, "/api/v1/tasks/%s/result",
+            api_escape(argv[2]));
         show_json(reply);
     } else if ((strcmp(what, "cancel") == 0 || strcmp(what, "retry") == 0)
                && argc == 3) {
-        reply = api("POST", NULL, "/api/v1/tasks/%s/%s", argv[2], what);
+        reply = api("POST", NULL, "/api/v1/tasks/%s/%s", api_escape(argv[2]),
+            what);
         show_object(reply, task_details);
     } else {
         die_usage("tasks", "what is to be done?");
@@ -370,7 +376,7 @@ command_models(int argc, char **argv)
         die_usage("models", "\"%s\" is not expected", argv[2]);
     }
     if (argc == 2) {
-        reply = api("GET", NULL, "/api/v1/models/%s", argv[1]);
+        reply = api("GET", NULL, "/api/v1/models/%s", api_escape(argv[1]));
         show_json(reply);
         json_decref(reply);
         return EXIT_DONE;
@@ -417,9 +423,9 @@ command_usage(int argc, char **argv)
         }
     }
     fields[count] = (field_t) { NULL, NULL, 0, 0 };
-    reply = api("GET", NULL, "/api/v1/usage?by=%s%s%s%s%s", by,
-        from != NULL ? "&from=" : "", from != NULL ? from : "",
-        to != NULL ? "&to=" : "", to != NULL ? to : "");
+    reply = api("GET", NULL, "/api/v1/usage?by=%s%s%s%s%s", api_escape(by),
+        from != NULL ? "&from=" : "", api_escape(from != NULL ? from : ""),
+        to != NULL ? "&to=" : "", api_escape(to != NULL ? to : ""));
     show_table(json_object_get(reply, "items"), fields,
         "Nothing was asked of a model yet.");
     json_decref(reply);

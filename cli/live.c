@@ -320,7 +320,7 @@ static void
 look(live_t *live)
 {
     json_t *run = api("GET", NULL, "/api/v1/swarms/%s/tasks/%s", live->swarm,
-        live->run);
+        api_escape(live->run));
 
     view_take_run(&live->view, run);
     if (live->last_id[0] == '\0') {

@@ -113,9 +113,11 @@ take_text(run_view_t *view, const json_t *event)
     for (size_t i = 0; i < view->count; i++) {
         step_view_t *step = &view->steps[i];
 
-        if (step->task[0] == '\0'
-            || strncmp(step->task, key, strlen(step->task)) != 0
-            || atoi(key + strlen(step->task) + 1) != step->attempt) {
+        size_t id = strlen(step->task);
+
+        /* "<task>:<attempt>" */
+        if (id == 0 || strncmp(step->task, key, id) != 0 || key[id] != ':'
+            || atoi(key + id + 1) != step->attempt) {
             continue;
         }
         step->bytes += len;
@@ -190,12 +192,11 @@ view_take_event(run_view_t *view, const json_t *event)
     if (strncmp(type, "step.", 5) == 0) {
         return take_step_event(view, type + 5, data);
     }
-    if (strcmp(type, "run.planned") == 0) {
-        json_array_foreach(steps, i, step) {
-            take_step(view, step);
-        }
-    } else if (strncmp(type, "run.", 4) == 0
-               && strcmp(type, "run.created") != 0) {
+    json_array_foreach(steps, i, step) {
+        take_step(view, step);
+    }
+    if (strcmp(type, "run.succeeded") == 0 || strcmp(type, "run.failed") == 0
+        || strcmp(type, "run.cancelled") == 0) {
         SET(view->state, type + 4);
     }
     return NULL;

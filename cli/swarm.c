@@ -51,29 +51,23 @@ find_swarm(const char *text)
 {
     static char id[40];
     json_t *reply;
-    const json_t *items, *item;
-    int found = 0;
-    size_t i;
+    const json_t *items;
+    size_t found;
 
     if (is_uuid(text)) {
         return text;
     }
-    reply = api("GET", NULL, "/api/v1/swarms?limit=100");
+    reply = api("GET", NULL, "/api/v1/swarms?state=active,draining&name=%s",
+        api_escape(text));
     items = json_object_get(reply, "items");
-    json_array_foreach(items, i, item) {
-        if (strcmp(text_at(item, "name"), text) == 0
-            && strcmp(text_at(item, "state"), "terminated") != 0) {
-            if (found++ == 0) {
-                snprintf(id, sizeof(id), "%s", text_at(item, "id"));
-            }
-        }
-    }
+    found = json_array_size(items);
+    snprintf(id, sizeof(id), "%s", text_at(json_array_get(items, 0), "id"));
     json_decref(reply);
     if (found == 0) {
         die(EXIT_ABSENT, "there is no swarm \"%s\": hivectl swarm ls", text);
     }
     if (found > 1) {
-        die(EXIT_USAGE, "%d swarms are named \"%s\": give an id (hivectl"
+        die(EXIT_USAGE, "%zu swarms are named \"%s\": give an id (hivectl"
             " swarm ls)", found, text);
     }
     return id;
@@ -355,7 +349,7 @@ show(int argc, char **argv)
     }
     snprintf(swarm, sizeof(swarm), "%s", find_swarm(argv[1]));
     reply = api("GET", NULL, "/api/v1/swarms/%s/tasks/%s", swarm,
-        find_run(swarm, argc == 3 ? argv[2] : NULL));
+        api_escape(find_run(swarm, argc == 3 ? argv[2] : NULL)));
     if (cli.json) {
         show_json(reply);
     } else {
@@ -374,7 +368,7 @@ cancel(int argc, char **argv)
         die_usage("swarm", "which run of which swarm?");
     }
     reply = api("POST", NULL, "/api/v1/swarms/%s/tasks/%s/cancel",
-        find_swarm(argv[1]), argv[2]);
+        find_swarm(argv[1]), api_escape(argv[2]));
     if (cli.json) {
         show_json(reply);
     }

@@ -115,6 +115,13 @@ like ok_run('swarm', 'show', 'team'), qr/succeeded: 3 calls/, 'the latest one is
 like ok_run('swarm', 'status', 'team'), qr/^cost\s+\$0$/m, 'status';
 like ok_run('usage', '--by', 'model'), qr/^echo\t/m, 'usage';
 
+for (1 .. 101) { $hive->post('/api/v1/swarms', { token => decode_json(Hive::Test::slurp($kept))->{ $hive->url }{access_token} }, { name => "one of many $_" }) }
+my $odd = decode_json(ok_run('swarm', 'create', 'R&D + more', '--json'));
+is decode_json(ok_run('swarm', 'status', 'R&D + more', '--json'))->{id}, $odd->{id}, 'a name of any letters';
+is decode_json(ok_run('swarm', 'status', 'team', '--json'))->{id}, $swarm->{id}, 'and one that a hundred newer ones stand before';
+is((run('usage', '--from', '2026-01-01T00:00:00+01:00'))[0], 0, 'a time with its offset');
+like +(run('tasks', 'ls', '--state', 'no&such'))[2], qr/state must be one of/, 'what is no state is refused as it was typed';
+
 my $id = ok_run('swarm', 'run', 'team', 'A long one', '--detach', '--max-tokens', '4000');
 chomp $id;
 like $id, qr/^[0-9a-f-]{36}$/, 'detached, its id';

@@ -246,13 +246,15 @@ assign(member_t member, const value_t *value, new_task_t *task)
         task->unique_key = value->as.text;
         break;
     case ON_DUPLICATE:
-        task->on_duplicate = (on_duplicate_t) slice_index(value->as.text, duplicates);
+        task->on_duplicate = (on_duplicate_t) slice_index(value->as.text,
+            duplicates);
         break;
     case PAUSED:
         task->paused = value->as.boolean;
         break;
     case ON_DEPENDENCY_FAILURE:
-        task->run_on_failure = slice_index(value->as.text, dependency_failures);
+        task->run_on_failure = slice_index(value->as.text,
+            dependency_failures);
         break;
     case PROJECT_ID:
         task->project = value->as.uuid;
