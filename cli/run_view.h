@@ -43,4 +43,8 @@ step_view_t *view_take_event(run_view_t *view, const json_t *event);
 
 int view_ended(const run_view_t *view);
 
+/* Draws it over the `drawn` lines above the cursor; returns how many there are
+ * now (run_draw.c). */
+int view_draw(const run_view_t *view, int drawn);
+
 #endif
