@@ -120,7 +120,8 @@ $(BUILD)/fuzz/%.o: %.c
 	$(FUZZ_CC) -I. -I$(BUILD) $(FUZZ_FLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/fuzz/tested.a: $(patsubst %.c,$(BUILD)/fuzz/%.o,$(COMMON) \
-    workers/db/cursor.c workers/runtime/arena.c $(addprefix workers/llm/,anthropic_reply.c generated.c sse.c tokens.c))
+    workers/db/cursor.c $(addprefix workers/runtime/,arena.c arena_json.c) \
+    $(addprefix workers/llm/,anthropic_reply.c generated.c sse.c tokens.c))
 	rm -f $@
 	ar rcsT $@ $^
 
