@@ -147,11 +147,13 @@ SQL
     $died{ $_->[0] } = $_->[1] for dead();
     my $worst = 0;
     my $lost = $hive->psql(<<'SQL');
-select a.task_id, w.pid, extract(epoch from coalesce(n.started_at, h.started_at)), extract(epoch from w.seen_at), extract(epoch from a.finished_at), a.attempt
+select a.task_id, w.pid, extract(epoch from n.started_at), extract(epoch from w.seen_at), extract(epoch from a.finished_at), a.attempt
 from cell0.task_attempts a
 join cell0.task_workers w on w.id = a.worker_id
-left join cell0.task_attempts n on n.task_id = a.task_id and n.attempt = a.attempt + 1
-left join cell0.task_history h on h.id = a.task_id and h.attempt = a.attempt + 1
+cross join lateral (select min(started_at) as started_at
+    from (select started_at, attempt from cell0.task_attempts where task_id = a.task_id
+          union all select started_at, attempt from cell0.task_history where id = a.task_id) l
+    where attempt > a.attempt) n    -- one that a worker gave back when it was told to stop left no row
 where a.outcome = 'lost'
 SQL
     my @lost = map { [split /\|/] } split /\n/, $lost;
