@@ -108,11 +108,11 @@ take_text(run_view_t *view, const json_t *event)
 {
     const char *key = text_at(event, "data.id");
     const char *text = text_at(event, "data.text");
+    int64_t position = number_at(event, "data.position");
     size_t len = strlen(text);
 
     for (size_t i = 0; i < view->count; i++) {
         step_view_t *step = &view->steps[i];
-
         size_t id = strlen(step->task);
 
         /* "<task>:<attempt>" */
@@ -120,7 +120,10 @@ take_text(run_view_t *view, const json_t *event)
             || atoi(key + id + 1) != step->attempt) {
             continue;
         }
-        step->bytes += len;
+        if (position != (int64_t) step->bytes) {
+            step->tail_len = 0;         /* it begins anew, or some was lost */
+        }
+        step->bytes = (size_t) position + len;
         if (len >= TAIL_MAX) {
             text += len - TAIL_MAX / 2;
             len = TAIL_MAX / 2;

@@ -30,8 +30,8 @@ typedef enum {
     /* Told to whoever listens now, kept nowhere: no offset. */
     EVENT_SIGNAL,
 
-    /* A piece of text that grows: `key` names it, `text` is UTF-8 to append
-     * (not JSON). With EVENT_DONE there is no more of it. */
+    /* A piece of text that grows: `key` names it, `text` is UTF-8 (not JSON)
+     * that belongs at byte `offset`. With EVENT_DONE there is no more. */
     EVENT_DELTA,
 
     /* To the hubs, not to clients. `type` is "access": who may watch channel

@@ -4,6 +4,10 @@
  * was told in the last 25 ms, otherwise with those that come within that time;
  * whatever else is told of the channel goes after what there is of them. Who
  * comes late gets all there is so far.
+ *
+ * A piece says where it belongs. When a channel is subscribed to, its texts
+ * come from their beginning, to this worker and to those that have them: only
+ * what goes on where a text ends is new.
  */
 
 
@@ -33,6 +37,8 @@ struct ngx_http_hive_delta_s {
 
 static ngx_http_hive_delta_t *ngx_http_hive_delta_get(
     ngx_http_hive_channel_t *channel, event_record_t *event);
+static ngx_int_t ngx_http_hive_delta_put(ngx_http_hive_delta_t *delta,
+    event_record_t *event);
 static ngx_int_t ngx_http_hive_delta_append(ngx_http_hive_delta_t *delta,
     slice_t text);
 static size_t ngx_http_hive_delta_whole(ngx_http_hive_delta_t *delta);
@@ -50,9 +56,7 @@ ngx_http_hive_delta(ngx_http_hive_channel_t *channel, event_record_t *event)
 
     delta = ngx_http_hive_delta_get(channel, event);
 
-    if (delta == NULL
-        || ngx_http_hive_delta_append(delta, event->text) != NGX_OK)
-    {
+    if (delta == NULL || ngx_http_hive_delta_put(delta, event) != NGX_OK) {
         return;
     }
 
@@ -96,6 +100,13 @@ ngx_http_hive_delta_get(ngx_http_hive_channel_t *channel,
         n++;
     }
 
+    if (event->offset != 0) {
+
+        /* the whole of it is on its way */
+
+        return NULL;
+    }
+
     if (n == NGX_HTTP_HIVE_DELTAS) {
 
         /* the oldest was never said to be done: its worker has died */
@@ -129,6 +140,48 @@ ngx_http_hive_delta_get(ngx_http_hive_channel_t *channel,
     ngx_queue_insert_tail(&channel->deltas, &delta->queue);
 
     return delta;
+}
+
+
+static ngx_int_t
+ngx_http_hive_delta_put(ngx_http_hive_delta_t *delta, event_record_t *event)
+{
+    size_t   end, position;
+    slice_t  text;
+
+    if (event->offset < 0) {
+        return NGX_DECLINED;
+    }
+
+    end = delta->base + delta->len;
+    position = event->offset;
+    text = event->text;
+
+    if (position > end) {
+
+        /* some of it was lost: who reads on sees where */
+
+        ngx_http_hive_delta_tell(delta);
+
+        delta->base = position;
+        delta->len = 0;
+        delta->told = 0;
+
+        end = position;
+    }
+
+    if (end - position > text.len) {
+        return NGX_DECLINED;
+    }
+
+    text.data += end - position;
+    text.len -= end - position;
+
+    if (text.len == 0 && !(event->flags & EVENT_DONE)) {
+        return NGX_DECLINED;
+    }
+
+    return ngx_http_hive_delta_append(delta, text);
 }
 
 

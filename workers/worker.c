@@ -380,7 +380,7 @@ start_sockets(void)
         return -1;
     }
 
-    return events_start(worker.context, events) == 0
+    return events_start(&worker.loop, worker.context, events) == 0
            && server_start(&config) == 0 ? 0 : -1;
 }
 

@@ -6,7 +6,8 @@
  * and publishes each line of standard input as the data of an event, in turn
  * to each channel. With -o they have offsets, from that one on, and again from
  * there after a line "@again"; without, they are signals. A line "@delta KEY
- * TEXT" is a piece of a text that grows, "@done KEY TEXT" its last. */
+ * POSITION TEXT" is a piece of a text that grows, "@done KEY POSITION TEXT" its
+ * last. */
 
 #include "common/event_record.h"
 
@@ -35,16 +36,19 @@ publish_delta(void *socket, const char *channel, char *line)
 {
     int done = strncmp(line, "@done ", 6) == 0;
     char *key, *text;
+    long position;
 
     if (!done && strncmp(line, "@delta ", 7) != 0) {
         return 0;
     }
     key = strchr(line, ' ') + 1;
     text = strchr(key, ' ');
-    text = text == NULL ? key + strlen(key) : text + 1;
+    position = text == NULL ? 0 : strtol(text, &text, 10);
+    text = text == NULL || *text == '\0' ? "" : text + 1;
     send_record(socket, &(event_record_t) {
         .kind = EVENT_DELTA, .flags = done ? EVENT_DONE : 0,
         .channel = { channel, strlen(channel) },
+        .offset = position,
         .type = SLICE("message.delta"),
         .key = { key, strcspn(key, " ") },
         .text = { text, strlen(text) },

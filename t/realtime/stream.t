@@ -14,7 +14,7 @@ use Mojo::JSON qw(decode_json encode_json);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-my $hive = Hive::Test->start(workers => 2, nginx_workers => 1, http => join "\n",
+my $hive = Hive::Test->start(workers => 2, nginx_workers => 1, ini => { llm => { echo_rate => 40 } }, http => join "\n",
     'hive_live_connections 12;', 'hive_live_subscriptions 4;', 'hive_live_check 1s;', 'hive_websocket_rate 20;',
     'hive_websocket_origins https://good.example;', 'hive_live_queue 64k;', 'hive_websocket_ping 3s 2s;');
 my ($ada, $eve) = map { $hive->register } 1 .. 2;
@@ -186,7 +186,8 @@ subtest 'presence' => sub {
 subtest 'texts that grow' => sub {
     my $ws = welcomed($ada);
     sub_to($ws, $channel);
-    $publisher->say("\@delta m1 $_ ") for qw(one two three four);
+    my $at = 0;
+    for my $word (qw(one two three four)) { $publisher->say("\@delta m1 $at $word "); $at += 1 + length $word }
     my ($text, $frames) = ('', 0);
     while (length $text < 19) {
         my $m = $ws->recv(5) or last;
@@ -199,20 +200,45 @@ subtest 'texts that grow' => sub {
     my $late = welcomed($ada);
     sub_to($late, $channel);
     is $late->recv(5)->{data}{text}, $text, 'who comes late gets all of it';
-    $publisher->say("\@delta m1 \xe2\x82");
-    $publisher->say("\@done m1 \xac.");
+    $publisher->say("\@delta m1 0 one two");
+    $publisher->say("\@delta m1 14 four \xe2\x82");
+    $publisher->say("\@done m1 21 \xac.");
     my $end = $late->recv(5)->{data};
-    is $end->{text}, "\x{20ac}.", 'a character in two pieces comes in one';
+    is $end->{text}, "\x{20ac}.", 'what one has is not told again, and a character in two pieces comes in one';
     ok $end->{done}, 'and the last says that it is';
     my $after = welcomed($ada);
     sub_to($after, $channel);
     is ask($after, { type => 'ping' })->{type}, 'pong', 'what is done is not told again';
-    $publisher->say('@delta m2 a');
-    $publisher->say('@delta m2 b');
+    $publisher->say('@delta m2 5 of what nobody has the beginning');
+    $publisher->say('@delta m2 0 a');
+    $publisher->say('@delta m2 1 b');
     sleep 0.002;
     change($project);
     my @seen = map { my $m = $after->recv(5); $m->{data}{text} // $m->{type} } 1 .. 3;
     is_deeply \@seen, ['a', 'b', 'project.updated'], 'an event goes after what there is of a text' or diag "@seen";
+    $publisher->say('@delta m2 3 d');
+    my $gap = $after->recv(5)->{data};
+    is "$gap->{position} $gap->{text}", '3 d', 'what was lost shows in the place of what follows';
+};
+
+subtest 'a text that nobody has watched so far' => sub {
+    $hive->load_models;
+    my $task = $hive->post('/api/v1/tasks', $ada, { kind => 'generate', input => { model => 'echo', prompt => join ' ', map { "word$_" } 1 .. 60 } })->json;
+    ok $hive->wait_for(10, sub { $hive->get("/api/v1/tasks/$task->{id}", $ada)->json->{state} eq 'running' }), 'is being written';
+    sleep 0.7;
+    my @watchers = map { my $ws = welcomed($ada); sub_to($ws, "task:$task->{id}"); sleep 0.3; $ws } 1 .. 2;
+    for my $ws (@watchers) {
+        my ($text, $first) = '';
+        while (my $event = $ws->recv_until(5, sub { $_[0]{type} eq 'message.delta' })) {
+            my $data = $event->{data};
+            $first //= $data->{text};
+            $data->{position} == length $text or fail "position $data->{position} after " . length $text;
+            $text .= $data->{text};
+            last if $data->{done};
+        }
+        cmp_ok length $first, '>', 60, 'what there was of it comes first';
+        is $text, $hive->get("/api/v1/tasks/$task->{id}", $ada)->json->{result}{text}, 'all of it comes, once';
+    }
 };
 
 subtest 'batches' => sub {

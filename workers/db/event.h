@@ -18,7 +18,7 @@ typedef struct {
     event_kind_t kind;
     uint8_t flags;    /* EVENT_DONE, of a delta */
     slice_t channel;
-    int64_t offset;   /* of a change */
+    int64_t offset;   /* of a change; of a delta, its place in its text */
     int64_t first;    /* the first that it stands for; 0: `offset` */
     slice_t type;
     slice_t key;      /* of a delta or control */

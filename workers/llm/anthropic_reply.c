@@ -153,7 +153,8 @@ take_usage(reply_t *reply, const json_t *usage)
 static void
 tell(reply_t *reply, piece_kind_t kind, slice_t text)
 {
-    piece_t piece = { kind, reply->index, text };
+    piece_t piece = { kind, reply->index, text,
+        kind == PIECE_TEXT ? buf_slice(&reply->all) : SLICE_NONE };
 
     if (text.len > 0) {
         generated_piece(reply->generation, reply->out, &piece);

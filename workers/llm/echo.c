@@ -77,6 +77,14 @@ wait_until(uint64_t at)
     return rc == UV_ECANCELED || fiber_cancelled(fiber_self());
 }
 
+static void
+say(const generation_t *generation, generated_t *out, slice_t text,
+    size_t from, size_t to)
+{
+    generated_piece(generation, out, &(piece_t) { PIECE_TEXT, 0,
+        { text.data + from, to - from }, { text.data, to } });
+}
+
 /* Tells the text word by word, in time; as far as max_tokens allow. */
 static void
 speak(request_t *rq, const generation_t *generation, slice_t text,
@@ -101,8 +109,7 @@ speak(request_t *rq, const generation_t *generation, slice_t text,
         if (rate > 0 && due < uv_hrtime() + PIECE_NS_MIN && at < text.len) {
             continue;
         }
-        generated_piece(generation, out, &(piece_t) { PIECE_TEXT, 0,
-            { text.data + from, at - from } });
+        say(generation, out, text, from, at);
         from = at;
         if (rate > 0 && wait_until(due)) {
             generated_fail(rq, out, GENERATE_CANCELLED, "cancelled",
@@ -111,8 +118,7 @@ speak(request_t *rq, const generation_t *generation, slice_t text,
         }
     }
     if (at > from) {
-        generated_piece(generation, out, &(piece_t) { PIECE_TEXT, 0,
-            { text.data + from, at - from } });
+        say(generation, out, text, from, at);
     }
     out->text = (slice_t) { text.data, at };
     out->tokens.output = said;

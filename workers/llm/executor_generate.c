@@ -178,16 +178,16 @@ execute_generate(task_run_t *run)
         .attempt = run->attempt, .worker = task_worker(run) };
     generation_t generation;
     answer_t answer;
-    stream_t stream;
+    live_text_t *stream;
     model_t model;
 
     arena_json(rq->arena, input);
     read_input(rq, input, &model, &generation);
-    stream_open(&stream, run, SLICE_NONE);
+    stream = stream_open(run, SLICE_NONE);
     generation.piece = stream_piece;
-    generation.arg = &stream;
+    generation.arg = stream;
     llm_generate(rq, &by, &model, &generation, &answer);
-    stream_close(&stream);
+    live_text_close(stream);
     task_cost(run, answer.nano_usd);
     if (answer.said.end != GENERATED) {
         answer_fail(run, &answer.said);

@@ -11,6 +11,7 @@
 
 #include "provider.h"
 
+#include "workers/realtime/realtime.h"
 #include "workers/work/work.h"
 
 /* ---- life ---- */
@@ -82,24 +83,14 @@ void llm_generate(request_t *rq, const spender_t *by, const model_t *model,
 
 /* ---- tasks that ask a model ---- */
 
-/* Where what a model writes for a task is told live: message.delta on the
- * channel of the task, and on another one. Its key is "<task>:<attempt>". */
-typedef struct {
-    slice_t task_channel;
-    slice_t other_channel;         /* no data: none */
-    slice_t key;
-    int told;
-} stream_t;
+/* What a model writes for a task, told live: message.delta on the channel of
+ * the task and on `other`, when that is not empty; its key is
+ * "<task>:<attempt>". To be closed once all is said. */
+live_text_t *stream_open(const task_run_t *run, slice_t other);
 
-/* `other` is borrowed until stream_close. */
-void stream_open(stream_t *stream, const task_run_t *run, slice_t other);
-
-/* A piece() of a generation_t, with the stream as its `arg`: text goes out,
+/* A piece() of a generation_t, with that text as its `arg`: text goes out,
  * thinking and arguments of tools do not. */
 void stream_piece(void *stream, const piece_t *piece);
-
-/* That was the last of it. */
-void stream_close(stream_t *stream);
 
 /* ---- operations, and the kind `generate` of tasks ---- */
 

@@ -26,6 +26,8 @@ typedef struct {
     piece_kind_t kind;
     unsigned block;             /* of the content, from 0 */
     slice_t text;               /* UTF-8; borrowed for the call */
+    slice_t so_far;             /* of PIECE_TEXT: the text of all blocks with
+                                   this piece; in the request's arena */
 } piece_t;
 
 /* All borrowed until generate() has returned. */

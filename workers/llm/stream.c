@@ -2,10 +2,8 @@
 
 #include "llm.h"
 
-#include "workers/realtime/realtime.h"
-
-void
-stream_open(stream_t *stream, const task_run_t *run, slice_t other)
+live_text_t *
+stream_open(const task_run_t *run, slice_t other)
 {
     char id[UUID_TEXT + 1] = { 0 };
     const char *channel, *key;
@@ -13,32 +11,14 @@ stream_open(stream_t *stream, const task_run_t *run, slice_t other)
     uuid_format(&run->id, id);
     channel = arena_printf(run->rq->arena, "task:%s", id);
     key = arena_printf(run->rq->arena, "%s:%d", id, run->attempt);
-    *stream = (stream_t) { { channel, strlen(channel) }, other,
-        { key, strlen(key) }, 0 };
-}
-
-static void
-say(stream_t *stream, slice_t text, int done)
-{
-    event_delta(stream->task_channel, stream->key, text, done);
-    if (stream->other_channel.data != NULL) {
-        event_delta(stream->other_channel, stream->key, text, done);
-    }
-    stream->told = 1;
+    return live_text_open(run->rq, (slice_t) { channel, strlen(channel) },
+        other, (slice_t) { key, strlen(key) });
 }
 
 void
-stream_piece(void *arg, const piece_t *piece)
+stream_piece(void *stream, const piece_t *piece)
 {
     if (piece->kind == PIECE_TEXT) {
-        say(arg, piece->text, 0);
-    }
-}
-
-void
-stream_close(stream_t *stream)
-{
-    if (stream->told) {
-        say(stream, SLICE(""), 1);
+        live_text_grow(stream, piece->so_far);
     }
 }

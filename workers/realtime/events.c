@@ -1,12 +1,11 @@
 /* events.c: committed events, on the process's PUB socket.
  *
- * The socket is only ever sent to, from the loop's thread; ZeroMQ notices
- * subscriptions while sending. A subscriber that does not keep up loses
- * events at EVENTS_QUEUED and finds out by their offsets. */
-
-#include "realtime.h"
+ * Of type XPUB: it hears who begins to listen to which channel. A subscriber
+ * that does not keep up loses events at EVENTS_QUEUED and finds out by their
+ * offsets. */
 
 #include "event_text.h"
+#include "internal.h"
 
 #include "workers/runtime/endpoint.h"
 #include "workers/runtime/log.h"
@@ -22,6 +21,9 @@ static struct {
     void *socket;
     arena_t *arena;
     uint64_t failed;
+    uv_poll_t poll;
+    uv_prepare_t prepare;
+    int sent;               /* since it was last listened to */
 } events;
 
 static int
@@ -54,6 +56,7 @@ send_event(const event_t *event)
         log_warn("publishing an event failed: %s", zmq_strerror(-rc));
     }
     arena_reset(events.arena);
+    events.sent = 1;
 }
 
 static event_t
@@ -113,19 +116,6 @@ event_signal(request_t *rq, slice_t channel, slice_t type, slice_t data)
 }
 
 void
-event_delta(slice_t channel, slice_t key, slice_t text, int done)
-{
-    event_emit(&(event_t) {
-        .kind = EVENT_DELTA,
-        .flags = done ? EVENT_DONE : 0,
-        .channel = channel,
-        .type = SLICE("message.delta"),
-        .key = key,
-        .data = text,
-    });
-}
-
-void
 event_access_changed_channel(request_t *rq, slice_t channel)
 {
     event_t event = access_changed(channel);
@@ -143,18 +133,92 @@ event_access_changed_user(request_t *rq, hive_uuid_t user)
     event_access_changed_channel(rq, (slice_t) { key, 5 + UUID_TEXT });
 }
 
+/* ---- who listens ---- */
+
+/* A subscription is a byte 1 and the channel. All that have come: ZMQ_FD tells
+ * only of the first. */
+static void
+hear_all(void)
+{
+    zmq_msg_t message;
+    slice_t said;
+
+    zmq_msg_init(&message);
+    for (;;) {
+        if (zmq_msg_recv(&message, events.socket, ZMQ_DONTWAIT) < 0) {
+            if (zmq_errno() == EINTR) {
+                continue;
+            }
+            break;
+        }
+        said = (slice_t) { zmq_msg_data(&message), zmq_msg_size(&message) };
+        if (said.len > 1 && said.data[0] == 1) {
+            live_texts_tell((slice_t) { said.data + 1, said.len - 1 });
+        }
+    }
+    zmq_msg_close(&message);
+    events.sent = 0;
+}
+
+static void
+on_poll(uv_poll_t *poll, int status, int readable)
+{
+    (void) poll;
+    (void) readable;
+
+    if (status < 0) {
+        log_error("polling the socket of events failed: %s",
+            uv_strerror(status));
+        abort();
+    }
+    hear_all();
+}
+
+/* Sending may have swallowed the wake-up. */
+static void
+on_prepare(uv_prepare_t *prepare)
+{
+    (void) prepare;
+
+    if (events.sent) {
+        hear_all();
+    }
+}
+
 /* ---- life ---- */
 
-int
-events_start(void *zmq_context, const char *endpoint)
+static int
+listen_to_subscribers(uv_loop_t *loop)
 {
-    int queued = EVENTS_QUEUED, linger = LINGER_MS;
+    size_t size = sizeof(int);
+    int fd, rc;
+
+    if (zmq_getsockopt(events.socket, ZMQ_FD, &fd, &size) != 0) {
+        return -zmq_errno();
+    }
+    rc = uv_poll_init(loop, &events.poll, fd);
+    if (rc != 0) {
+        return rc;
+    }
+    uv_poll_start(&events.poll, UV_READABLE, on_poll);
+    uv_prepare_init(loop, &events.prepare);
+    uv_prepare_start(&events.prepare, on_prepare);
+    return 0;
+}
+
+int
+events_start(uv_loop_t *loop, void *zmq_context, const char *endpoint)
+{
+    int queued = EVENTS_QUEUED, linger = LINGER_MS, all = 1;
     int rc;
 
-    events.socket = zmq_socket(zmq_context, ZMQ_PUB);
+    events.socket = zmq_socket(zmq_context, ZMQ_XPUB);
     if (events.socket == NULL) {
         return -zmq_errno();
     }
+
+    /* Of every subscription, not of the first to a channel. */
+    zmq_setsockopt(events.socket, ZMQ_XPUB_VERBOSE, &all, sizeof(all));
 
     zmq_setsockopt(events.socket, ZMQ_SNDHWM, &queued, sizeof(queued));
     zmq_setsockopt(events.socket, ZMQ_LINGER, &linger, sizeof(linger));
@@ -166,8 +230,16 @@ events_start(void *zmq_context, const char *endpoint)
         return rc;
     }
 
+    rc = listen_to_subscribers(loop);
+    if (rc != 0) {
+        zmq_close(events.socket);
+        events.socket = NULL;
+        return rc;
+    }
+
     events.arena = arena_new();
     events.failed = 0;
+    events.sent = 1;            /* binding, too, may swallow */
     event_set_sink(publish);
     return 0;
 }
@@ -180,6 +252,8 @@ events_stop(void)
     }
 
     event_set_sink(NULL);
+    uv_close((uv_handle_t *) &events.poll, NULL);
+    uv_close((uv_handle_t *) &events.prepare, NULL);
     zmq_close(events.socket);
     events.socket = NULL;
     arena_free(events.arena);

@@ -16,7 +16,7 @@
 #include "workers/db/db.h"
 
 /* Binds the PUB endpoint and becomes the event sink. 0 or negative errno. */
-int events_start(void *zmq_context, const char *endpoint);
+int events_start(uv_loop_t *loop, void *zmq_context, const char *endpoint);
 void events_stop(void);
 
 /* ---- saying ---- */
@@ -25,9 +25,20 @@ void events_stop(void);
  * is kept nowhere. `data` is JSON. All live in the request's arena. */
 void event_signal(request_t *rq, slice_t channel, slice_t type, slice_t data);
 
-/* A piece of the text `key`, which grows: UTF-8, not JSON, at once. `done`:
- * the last one. */
-void event_delta(slice_t channel, slice_t key, slice_t text, int done);
+/* A text that grows: UTF-8, not JSON, told at once and kept nowhere. Who
+ * begins to watch in its middle is told it from its beginning. It lives in the
+ * request's arena and ends with it at the latest. */
+typedef struct live_text_s live_text_t;
+
+/* `other` may be empty: no second channel. All live in the request's arena. */
+live_text_t *live_text_open(request_t *rq, slice_t channel, slice_t other,
+    slice_t key);
+
+/* `whole`: all there is of it by now; in the request's arena. */
+void live_text_grow(live_text_t *text, slice_t whole);
+
+/* There is no more of it. */
+void live_text_close(live_text_t *text);
 
 /* Has the hubs look anew, once what rq has changed is committed: at who may
  * watch the channel, or at all that the user watches. A change whose type ends

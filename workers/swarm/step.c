@@ -169,15 +169,15 @@ step_generate(step_run_t *step, slice_t system, const json_t *messages,
         .stream = 1 };
     char *channel = arena_alloc(rq->arena, 6 + UUID_TEXT);
     const token_counts_t *tokens;
-    stream_t stream;
+    live_text_t *stream;
 
     memcpy(channel, "swarm:", 6);
     uuid_format(&step->swarm, channel + 6);
-    stream_open(&stream, step->run, (slice_t) { channel, 6 + UUID_TEXT });
+    stream = stream_open(step->run, (slice_t) { channel, 6 + UUID_TEXT });
     generation.piece = stream_piece;
-    generation.arg = &stream;
+    generation.arg = stream;
     llm_generate(rq, &by, &step->model, &generation, &step->answer);
-    stream_close(&stream);
+    live_text_close(stream);
 
     tokens = &step->answer.said.tokens;
     step->input_tokens += tokens->input + tokens->cache_read
