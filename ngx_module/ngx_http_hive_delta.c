@@ -16,11 +16,12 @@
 
 #define NGX_HTTP_HIVE_DELTA_TIME  25            /* ms */
 #define NGX_HTTP_HIVE_DELTA_MAX   1048576       /* bytes remembered */
-#define NGX_HTTP_HIVE_DELTAS      64            /* texts of a channel */
+#define NGX_HTTP_HIVE_DELTAS      256           /* texts of a channel */
 
 
 struct ngx_http_hive_delta_s {
-    ngx_queue_t                 queue;          /* channel->deltas */
+    ngx_queue_t                 queue;          /* channel->deltas: the one
+                                                   that grew last is last */
     ngx_http_hive_channel_t    *channel;
     ngx_str_t                   type;
     ngx_str_t                   key;
@@ -84,9 +85,9 @@ ngx_http_hive_delta_get(ngx_http_hive_channel_t *channel,
 
     n = 0;
 
-    for (q = ngx_queue_head(&channel->deltas);
+    for (q = ngx_queue_last(&channel->deltas);
          q != ngx_queue_sentinel(&channel->deltas);
-         q = ngx_queue_next(q))
+         q = ngx_queue_prev(q))
     {
         delta = ngx_queue_data(q, ngx_http_hive_delta_t, queue);
 
@@ -94,6 +95,8 @@ ngx_http_hive_delta_get(ngx_http_hive_channel_t *channel,
             && ngx_memcmp(delta->key.data, event->key.data, event->key.len)
                == 0)
         {
+            ngx_queue_remove(q);
+            ngx_queue_insert_tail(&channel->deltas, q);
             return delta;
         }
 
@@ -109,7 +112,7 @@ ngx_http_hive_delta_get(ngx_http_hive_channel_t *channel,
 
     if (n == NGX_HTTP_HIVE_DELTAS) {
 
-        /* the oldest was never said to be done: its worker has died */
+        /* nobody said that it is done: its worker has died */
 
         q = ngx_queue_head(&channel->deltas);
         ngx_http_hive_delta_free(ngx_queue_data(q, ngx_http_hive_delta_t,

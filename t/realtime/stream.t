@@ -221,6 +221,24 @@ subtest 'texts that grow' => sub {
     is "$gap->{position} $gap->{text}", '3 d', 'what was lost shows in the place of what follows';
 };
 
+subtest 'many texts at once' => sub {
+    my $ws = welcomed($ada);
+    sub_to($ws, $channel);
+    my %text;
+    for my $piece (0 .. 2) { $publisher->say("\@delta many$_ $piece " . substr 'abc', $piece, 1) for 1 .. 200 }
+    while (keys %text < 200 or grep { $_ ne 'abc' } values %text) {
+        my $data = ($ws->recv_until(5, sub { ($_[0]{data}{id} // '') =~ /^many/ }) // last)->{data};
+        $text{ $data->{id} } .= $data->{text};
+    }
+    is scalar(grep { $_ eq 'abc' } values %text), 200, 'none gives way to another that grows';
+    $publisher->say("\@delta stale$_ 0 x") for 1 .. 250;
+    $publisher->say("\@delta many200 3 d");
+    ok $ws->recv_until(5, sub { ($_[0]{data}{id} // '') eq 'many200' && $_[0]{data}{text} eq 'd' }), 'the one that grew last stays longest';
+    $publisher->say("\@delta many1 3 d");
+    $publisher->say("\@delta last 0 x");
+    is $ws->recv_until(5, sub { ($_[0]{data}{id} // '') =~ /^(?:many1|last)$/ })->{data}{id}, 'last', 'what nobody went on with is forgotten';
+};
+
 subtest 'a text that nobody has watched so far' => sub {
     $hive->load_models;
     my $task = $hive->post('/api/v1/tasks', $ada, { kind => 'generate', input => { model => 'echo', prompt => join ' ', map { "word$_" } 1 .. 60 } })->json;
@@ -237,6 +255,7 @@ subtest 'a text that nobody has watched so far' => sub {
             last if $data->{done};
         }
         cmp_ok length $first, '>', 60, 'what there was of it comes first';
+        $hive->wait_for(5, sub { $hive->get("/api/v1/tasks/$task->{id}", $ada)->json->{state} eq 'succeeded' });
         is $text, $hive->get("/api/v1/tasks/$task->{id}", $ada)->json->{result}{text}, 'all of it comes, once';
     }
 };
