@@ -107,6 +107,14 @@ cross join lateral swarm_tell(a.swarm_id, $3::text, jsonb_build_object(
     'agent_id', a.id, 'name', a.name, 'type', a.type)) t
 where a.id = $2::uuid and (a.swarm_id = $1::uuid) is true
 
+-- name: agent_lock
+-- Agent $2 of a swarm of caller $1, locked: before its swarm is.
+select a.id
+from swarm_agents a
+join swarms s on s.id = a.swarm_id
+where a.id = $2::uuid and (s.owner_id = $1::uuid) is true
+for no key update of a
+
 -- name: agent_retire
 -- Agent $2 leaves swarm $1, which is locked: what it has is done by others.
 with a as (
@@ -300,7 +308,7 @@ where r.id = $3::uuid
 -- Step $2 of run $1, with its run.
 select t.role, t.title, t.brief, t.kind, to_jsonb(t.needs) as needs,
        t.consumer, t.agent_id, t.scores, to_jsonb(t.tried) as tried,
-       t.failures::bigint, t.state, t.attempt::bigint, t.output,
+       t.failures::bigint, t.state, t.attempt::bigint, t.output, t.error,
        t.model,
        r.swarm_id, r.owner_id, r.description, r.requirements, r.topology,
        r.strategy, r.max_agents::bigint, r.max_tokens::bigint,
@@ -315,19 +323,18 @@ where t.run_id = $1::uuid and t.name = $2::text
 
 -- name: swarm_step_sees (read)
 -- What step $2 of run $1 sees, in the order of the steps.
-select t.name, t.title, t.role, t.output, a.name as agent, a.type,
-       v.name as via, c.via as via_id
+select t.name, t.title, t.role, t.output, t.agent_id, a.name as agent, a.type,
+       c.via as via_id
 from swarm_context c
 join swarm_steps t on t.run_id = c.run_id and t.name = c.src
 left join swarm_agents a on a.id = t.agent_id
-left join swarm_agents v on v.id = c.via
 where c.run_id = $1::uuid and c.dst = $2::text and (t.state = 'succeeded') is true
 order by t.place
 
 -- name: swarm_step_start
 -- Step $2 of run $1 begins, as attempt $3 of task $4, by agent $5, who has
--- scores $6, with model $7; $8 have failed at it. No row: its run has ended, or
--- a later attempt has begun.
+-- scores $6, with model $7; $8 have failed at it; what it sees comes as JSON $9
+-- says. No row: it or its run has ended, or a later attempt has begun.
 with t as (
     update swarm_steps t
     set state = 'running', attempt = $3::smallint, task_id = $4::uuid,
@@ -339,6 +346,12 @@ with t as (
           is true
       and r.id = t.run_id and (r.state = 'running') is true
     returning t.*, r.swarm_id
+), cx as (
+    update swarm_context c
+    set via = x.via
+    from t, jsonb_to_recordset($9::jsonb) x (src text, via uuid)
+    where c.run_id = t.run_id and c.dst = t.name and c.src = x.src
+      and c.via is distinct from x.via
 )
 select e.*
 from t
@@ -360,8 +373,7 @@ with t as (
     update swarm_agents a
     set succeeded_n = a.succeeded_n + 1, nano_usd = a.nano_usd + $7::bigint,
         busy_ms = a.busy_ms
-            + extract(epoch from now() - t.started_at)::bigint * 1000
-            + (extract(milliseconds from now() - t.started_at)::bigint % 1000)
+            + (extract(epoch from now() - t.started_at) * 1000)::bigint
     from t where a.id = t.agent_id
     returning a.id
 )

@@ -8,6 +8,8 @@
 // Each answer begins with a word of its own, OUT-<n>; LOG gets a line of JSON
 // for each that was served: n, system, user, and the tokens it counts. A prompt
 // that asks for a plan gets one, but for the first `bad_plans`, which are none.
+// Where a prompt has NOTHING-part-x or NOTHING-lead-x, the first who does a
+// part or leads answers with no text.
 // Beside it /__aimock is aimock's own (journal, chaos).
 
 import { LLMock } from '@copilotkit/aimock';
@@ -18,6 +20,7 @@ const set = { latency: 0, chunk: 20, words: 40, bad_plans: 0, parts: 3, truncate
 const out = fs.openSync(log, 'a');
 const words = 'the plan holds as long as each part says what it needs and what it leaves'.split(' ');
 let served = 0;
+const said_nothing = new Set();
 
 const text = (content) => typeof content === 'string' ? content
     : (content ?? []).map((part) => part.text ?? '').join('');
@@ -37,7 +40,11 @@ function answer(request, more = {}) {
     const system = of('system'), user = of('user');
     const n = ++served;
     let content;
-    if (user.includes('Schema of the answer:')) {
+    const nothing = /NOTHING-(part|lead)-\w+/.exec(user);
+    if (nothing && system.includes(nothing[1] === 'part' ? 'do one part' : 'You lead') && !said_nothing.has(nothing[0])) {
+        said_nothing.add(nothing[0]);
+        content = '\n';
+    } else if (user.includes('Schema of the answer:')) {
         content = plan();
     } else {
         const many = Number(/WORDS-(\d+)/.exec(user)?.[1] ?? set.words);

@@ -167,6 +167,18 @@ my $json = decode_json($task->{result}{text});
 is ref $json, 'HASH', 'asked for JSON it says JSON';
 ok defined $json->{a} && @{ $json->{b} } >= 2 && $json->{b}[0] == 7 && !exists $json->{c}, 'of that shape';
 
+# a shape without end
+my $shape = { type => 'integer' };
+$shape = { type => 'array', minItems => 5, items => $shape } for 1 .. 15;
+for my $large ($shape, { type => 'array', minItems => 2_000_000_000, items => { type => 'integer' } },
+    { type => 'array', minItems => 100, maxItems => 100, items => { const => 'x' x 50_000 } }) {
+    my $took = time;
+    $task = ended(generate({ model => 'echo', prompt => 'x', schema => $large, max_tokens => 100_000 }));
+    is $task->{state}, 'succeeded', 'a shape without end is filled as far as is sensible' or diag encode_json($task);
+    is ref decode_json($task->{result}{text}), 'ARRAY', 'and is JSON still';
+    cmp_ok time - $took, '<', 10, 'at once';
+}
+
 # ---- cancelled and killed ----
 
 my $slow = Hive::Test::Models->start(latency => 100, chunk => 4);
@@ -189,6 +201,9 @@ $slow->chaos({ latencyMs => 4000 });
 my $late = $second->post('/api/v1/tasks', $eve, { kind => 'generate', input => { model => 'claude-opus-5-5', prompt => 'x' }, max_attempts => 1 })->json->{id};
 ok $second->wait_for(30, sub { ($second->get("/api/v1/tasks/$late", $eve)->json->{error}{code} // '') eq 'provider_timed_out' }), 'one that does not begin in time';
 is scalar(() = $usage->($late) =~ /^failed/mg), 3, 'three times';
+
+my $whole = $second->post('/api/v1/tasks', $eve, { kind => 'generate', input => { model => 'claude-opus-5-5', prompt => 'x', stream => \0 }, max_attempts => 1 })->json->{id};
+ok $second->wait_for(30, sub { $second->get("/api/v1/tasks/$whole", $eve)->json->{state} eq 'succeeded' }), 'what is no stream says nothing until it is there, and is waited for';
 
 # ---- usage ----
 

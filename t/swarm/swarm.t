@@ -273,6 +273,64 @@ subtest 'an agent that fails' => sub {
     cmp_ok $failed->{failed}, '>=', 1, 'it is in his record';
 };
 
+subtest 'an answer that is none' => sub {
+    my $swarm = swarm(agents => [agents(qw(coordinator coder coder))])->{id};
+    my $now = ended($swarm, give($swarm, { description => 'x NOTHING-part-a', subtasks => [{ title => 'a' }] })->json->{id});
+    is $now->{state}, 'succeeded', 'is no result';
+    is step($now, 'part-1')->{attempt}, 2, 'another agent is asked';
+    like $now->{result}, qr/^OUT-/, 'and there is one';
+    is $now->{tries}, 3, 'all are in the ledger';
+};
+
+subtest 'a lead that fails' => sub {
+    my $swarm = swarm(topology => 'hierarchical', agents => [agents('coordinator', ('worker') x 6)])->{id};
+    my $now = ended($swarm, give($swarm, { description => 'Fleet NOTHING-lead-a', subtasks => [map { { title => "Ship $_", kind => 'general' } } 1 .. 6] })->json->{id});
+    is $now->{state}, 'succeeded', 'another does it' or diag encode_json($now->{error});
+    my $lead = step($now, 'lead-1');
+    is $lead->{attempt}, 2, 'after the first';
+    my $graph = $hive->get("/api/v1/swarms/$swarm/graph", $ada)->json;
+    my %next = map { ("$_->{src} $_->{dst}" => 1) } @{ $graph->{edges} };
+    my $wrong = 0;
+    for my $seen (@{ $lead->{sees} }) {
+        my ($from, $to, $via) = (step($now, $seen->{step})->{agent_id}, $lead->{agent_id}, $seen->{via});
+        $wrong++ unless $via ? $next{"$from $via"} && $next{"$via $to"} : $from eq $to || $next{"$from $to"};
+    }
+    is $wrong, 0, 'to whom all that he sees comes by edges there are' or diag encode_json([$lead, $graph]);
+    is scalar(grep { $_->{via} } @{ $lead->{sees} }), 2, 'by way of the one who failed, from below him';
+    my ($served) = grep { $_->{content} eq $lead->{output} } $models->served;
+    is scalar(() = $served->{user} =~ / handed on by /g), 2, 'as he is told';
+};
+
+subtest 'an agent that joins' => sub {
+    my $swarm = swarm(agents => [agents('researcher'), { type => 'coder', name => 'c1' }, { type => 'coder', name => 'c2', capabilities => ['sql'] }])->{id};
+    $models->chaos({ latencyMs => 700 });
+    my $run = give($swarm, { description => 'x', strategy => 'sequential', subtasks => [{ title => 'a' }, { title => 'b', needs => ['sql'] }] })->json->{id};
+    $hive->wait_for(10, sub { step(run_of($swarm, $run), 'part-1')->{state} eq 'running' });
+    is $hive->post("/api/v1/swarms/$swarm/agents", $ada, { agents => [{ type => 'coordinator' }] })->code, 201, 'in the middle';
+    my $now = ended($swarm, $run);
+    is $now->{state}, 'succeeded', 'changes nothing for the work under way' or diag encode_json($now->{error});
+    is step($now, 'part-2')->{agent}, 'c2', 'who could do it does';
+    is step($now, 'result')->{agent}, 'researcher-1', 'who coordinated coordinates';
+    my ($agent) = grep { $_->{name} eq 'c2' } @{ $hive->get("/api/v1/swarms/$swarm/agents", $ada)->json->{items} };
+    my $took = $hive->psql("select extract(epoch from finished_at - started_at) * 1000 from cell0.swarm_steps where run_id = '$run' and name = 'part-2'");
+    cmp_ok abs($agent->{mean_ms} - $took), '<', 300, "$agent->{mean_ms} ms stand in his record";
+    $models->chaos({});
+};
+
+subtest 'a step that had failed' => sub {
+    my $swarm = swarm(agents => [agents(qw(coordinator coder))])->{id};
+    $models->chaos({ dropRate => 1 });
+    my $run = give($swarm, { description => 'x', subtasks => [{ title => 'a' }] })->json->{id};
+    $hive->wait_for(10, sub { step(run_of($swarm, $run), 'part-1')->{attempt} });
+    $hive->psql(qq(update cell0.swarm_steps set state = 'failed', error = '{"code":"boom","message":"it broke"}' where run_id = '$run' and name = 'part-1'));
+    my $now = ended($swarm, $run);
+    is $now->{state}, 'failed', 'before its process died';
+    is "$now->{error}{code}: $now->{error}{message}", 'boom: it broke', 'fails the run for the reason it had';
+    $models->chaos({});
+};
+
+is $hive->post('/api/v1/swarms', $ada, { name => 'x', models => { queen => $model } })->code, 422, 'models are by the types there are';
+
 $hive->stop;
 $models->stop;
 done_testing;

@@ -80,7 +80,8 @@ read_stream(const char *text, size_t step)
 #define STOP "data: {\"type\":\"content_block_stop\",\"index\":0}\n\n"
 #define DELTA "event: message_delta\ndata: {\"type\":\"message_delta\"," \
     "\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{" \
-    "\"output_tokens\":25,\"output_tokens_details\":{" \
+    "\"cache_creation_input_tokens\":7,\"output_tokens\":25," \
+    "\"output_tokens_details\":{" \
     "\"thinking_tokens\":4}}}\n\n"
 #define LAST "data: {\"type\":\"message_stop\"}\n\n"
 #define PING "event: ping\ndata: {\"type\":\"ping\"}\n\n: note\n\n"

@@ -89,7 +89,7 @@ coordinator_is_first(void **state)
     (void) state;
     team.agents[0].type = AGENT_CODER;
     team.agents[2].type = AGENT_COORDINATOR;
-    team_order(&team);
+    team_order(&team, NULL);
     assert_int_equal(team.agents[0].seq, 2);
     assert_int_equal(team.agents[1].seq, 0);
     assert_int_equal(team.agents[2].seq, 1);
@@ -103,7 +103,7 @@ nobody_coordinates(void **state)
 
     (void) state;
     team.agents[0].type = AGENT_CODER;
-    team_order(&team);
+    team_order(&team, NULL);
     assert_int_equal(team.agents[0].seq, 0);
 }
 

@@ -8,11 +8,14 @@
 
 #include "workers/db/db.h"
 
+#include "common/utf8.h"
+
 #include <stdlib.h>
 
 #define VERSION      "2023-06-01"
 #define CONNECT_MS   8000      /* three to connect, five for TLS */
 #define READ_BYTES   1024
+#define NAME_MAX_BYTES 200     /* of a reply, as the provider has it */
 
 /* ---- the request ---- */
 
@@ -83,7 +86,9 @@ send_request(request_t *rq, const generation_t *generation,
         .body = put_request(rq, generation),
         .response_max = REPLY_BYTES_MAX,
         .read_size = generation->stream ? READ_BYTES : 0,
-        .timeouts = { CONNECT_MS, llm.config.first_byte_ms,
+        /* What is no stream says nothing until all of it is there. */
+        .timeouts = { CONNECT_MS, generation->stream
+                ? llm.config.first_byte_ms : llm.config.total_ms,
             llm.config.idle_ms, llm.config.total_ms },
     };
 
@@ -236,12 +241,16 @@ generate(request_t *rq, const generation_t *generation, generated_t *out)
 {
     http_response_t *response;
     int rc = send_request(rq, generation, &response);
+    slice_t name;
 
     if (rc != 0) {
         fail_transfer(rq, out, response, rc);
         return;
     }
-    out->request_id = http_header(response, "request-id");
+    name = http_header(response, "request-id");
+    if (name.len <= NAME_MAX_BYTES && utf8_valid(name.data, name.len)) {
+        out->request_id = name;
+    }
     if (http_status(response) != 200) {
         fail_status(rq, out, response);
         http_close(response);

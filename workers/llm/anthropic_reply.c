@@ -120,13 +120,14 @@ take_count(const json_t *usage, const char *name, int64_t *out)
     }
 }
 
-/* Which cache was written to may be told, or the sum alone: then it is the
- * one that is usual. */
+/* Which cache was written to may be told, or the sum alone: then what was not
+ * told of the other before is of the one that is usual. */
 static void
 take_usage(reply_t *reply, const json_t *usage)
 {
     token_counts_t *tokens = &reply->out->tokens;
     const json_t *split = json_object_get(usage, "cache_creation");
+    int64_t written;
 
     if (!json_is_object(usage)) {
         return;
@@ -140,8 +141,10 @@ take_usage(reply_t *reply, const json_t *usage)
         take_count(split, "ephemeral_1h_input_tokens",
             &tokens->cache_write_1h);
     } else {
-        take_count(usage, "cache_creation_input_tokens",
-            &tokens->cache_write_5m);
+        written = tokens->cache_write_5m + tokens->cache_write_1h;
+        take_count(usage, "cache_creation_input_tokens", &written);
+        tokens->cache_write_5m = written > tokens->cache_write_1h
+            ? written - tokens->cache_write_1h : 0;
     }
     take_count(json_object_get(usage, "output_tokens_details"),
         "thinking_tokens", &tokens->reasoning);

@@ -12,6 +12,8 @@
 #define SUBJECT_MAX 72
 #define DEPTH_MAX   16
 #define ITEMS       4           /* of an array, unless its bounds say else */
+#define ITEMS_MAX   100
+#define JSON_ENOUGH (64 << 10)  /* bytes after which there is only null */
 
 typedef struct {
     uint64_t state;
@@ -188,6 +190,7 @@ put_array(writer_t *writer, const json_t *schema, const char *name,
     int64_t n = least > ITEMS ? least : ITEMS;
 
     n = n > most ? most : n;
+    n = n > ITEMS_MAX ? ITEMS_MAX : n;
     buf_putc(&writer->out, '[');
     for (int64_t i = 0; i < n; i++) {
         if (i > 0) {
@@ -240,13 +243,13 @@ put_value(writer_t *writer, const json_t *schema, const char *name,
     const json_t *choices = json_object_get(schema, "enum");
     const json_t *constant = json_object_get(schema, "const");
 
-    if (constant != NULL) {
+    if (depth > DEPTH_MAX || writer->out.len > JSON_ENOUGH) {
+        buf_puts(&writer->out, "null");
+    } else if (constant != NULL) {
         json_put_document(&writer->out, constant);
     } else if (json_array_size(choices) > 0) {
         json_put_document(&writer->out, json_array_get(choices,
             choose(writer, (unsigned) json_array_size(choices))));
-    } else if (depth > DEPTH_MAX) {
-        buf_puts(&writer->out, "null");
     } else if (is_type(schema, "object")) {
         put_object(writer, schema, depth);
     } else if (is_type(schema, "array")) {

@@ -21,20 +21,46 @@ optional(const hive_uuid_t *id)
     return uuid_is_zero(id) ? value_null() : value_uuid(*id);
 }
 
+typedef struct {
+    hive_uuid_t row;
+    const spender_t *by;
+    const model_t *model;
+    unsigned number;
+    int64_t prompt_tokens;
+} opening_t;
+
+static void
+open_row(request_t *rq, void *arg)
+{
+    const opening_t *opening = arg;
+    const spender_t *by = opening->by;
+
+    db_release(db_rows(rq, Q_USAGE_OPEN, value_uuid(opening->row),
+        value_int(opening->number), value_uuid(by->owner),
+        optional(&by->project), optional(&by->swarm), optional(&by->agent),
+        optional(&by->run), optional(&by->task),
+        by->attempt > 0 ? value_int(by->attempt) : value_null(),
+        optional(&by->worker), value_text(opening->model->id),
+        value_string(opening->model->provider->name),
+        value_int(opening->prompt_tokens)));
+}
+
+/* Not to be cancelled while it waits: the row could be there, and nobody would
+ * close it. */
 hive_uuid_t
 ledger_open(request_t *rq, const spender_t *by, const model_t *model,
     unsigned number, int64_t prompt_tokens)
 {
-    hive_uuid_t id = resource_new_id();
+    opening_t opening = { resource_new_id(), by, model, number,
+        prompt_tokens };
+    int shielded = fiber_shield(1);
+    int status = rq_try(rq, open_row, &opening);
 
-    db_release(db_rows(rq, Q_USAGE_OPEN, value_uuid(id),
-        value_int(number), value_uuid(by->owner), optional(&by->project),
-        optional(&by->swarm), optional(&by->agent), optional(&by->run),
-        optional(&by->task),
-        by->attempt > 0 ? value_int(by->attempt) : value_null(),
-        optional(&by->worker), value_text(model->id),
-        value_string(model->provider->name), value_int(prompt_tokens)));
-    return id;
+    fiber_shield(shielded);
+    if (status != 0) {
+        rq_reraise(rq);
+    }
+    return opening.row;
 }
 
 /* ---- the end of a try ---- */

@@ -67,7 +67,8 @@ read_agent(request_t *rq, const db_row_t *row)
 }
 
 team_t
-team_read(request_t *rq, hive_uuid_t swarm, slice_t topology, size_t most)
+team_read(request_t *rq, hive_uuid_t swarm, slice_t topology,
+    const hive_uuid_t *coordinator, size_t most)
 {
     const db_result_t *rows = db_rows(rq, Q_SWARM_TEAM, value_uuid(swarm));
     team_t team = { (topology_t) slice_index(topology, topologies), NULL, 0 };
@@ -79,7 +80,7 @@ team_read(request_t *rq, hive_uuid_t swarm, slice_t topology, size_t most)
 
         team.agents[team.count++] = read_agent(rq, &row);
     }
-    team_order(&team);
+    team_order(&team, coordinator);
     if (team.count > most) {
         team.count = most;
     }
@@ -100,7 +101,7 @@ team_find(const team_t *team, const hive_uuid_t *id)
 void
 team_store_edges(request_t *rq, hive_uuid_t swarm, slice_t topology)
 {
-    team_t team = team_read(rq, swarm, topology, AGENTS_MAX);
+    team_t team = team_read(rq, swarm, topology, NULL, AGENTS_MAX);
     hive_uuid_t *above = arena_alloc(rq->arena,
         2 * (team.count + 1) * sizeof(*above));
     hive_uuid_t *below = above + team.count + 1;
@@ -248,7 +249,7 @@ spawn(request_t *rq, void *arg)
             "the swarm takes no new agents: it is %.*s",
             (int) db_text(row, "state").len, db_text(row, "state").data);
     }
-    team = team_read(rq, spawning->swarm, topology, AGENTS_MAX);
+    team = team_read(rq, spawning->swarm, topology, NULL, AGENTS_MAX);
     agents_spawn(rq, spawning->swarm, spawning->agents, team.count,
         (size_t) db_int(row, "max_agents"));
     team_store_edges(rq, spawning->swarm, topology);
@@ -323,9 +324,13 @@ static void
 retire(request_t *rq, void *arg)
 {
     retiring_t *retiring = arg;
-    const db_row_t *row = swarm_lock(rq, retiring->swarm);
-    slice_t topology = db_text(row, "topology");
+    const db_row_t *row;
+    slice_t topology;
 
+    db_rows(rq, Q_AGENT_LOCK, value_uuid(rq->user),
+        value_uuid(retiring->agent));
+    row = swarm_lock(rq, retiring->swarm);
+    topology = db_text(row, "topology");
     if (db_row(rq, Q_AGENT_RETIRE, value_uuid(retiring->swarm),
             value_uuid(retiring->agent)) == NULL) {
         rq_raise(rq, 404, "agent_not_found",

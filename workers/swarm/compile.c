@@ -216,13 +216,10 @@ hand_along(compiling_t *c)
 
         for (size_t k = 0; k < step->nafter; k++) {
             size_t other = c->out->steps[step->after[k]].agent;
-            long between = team_between(c->team, other, step->agent);
+            long path = team_path(c->team, other, step->agent);
 
-            if (other == step->agent
-                || team_adjacent(c->team, other, step->agent)) {
-                add_context(c, i, step->after[k], -1);
-            } else if (between >= 0) {
-                add_context(c, i, step->after[k], between);
+            if (path != TEAM_NOT_AT_ALL) {
+                add_context(c, i, step->after[k], path);
             }
         }
     }

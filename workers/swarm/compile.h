@@ -45,7 +45,7 @@ typedef struct {
 
 typedef struct {
     size_t dst, src;            /* steps; dst may be COMPILE_RESULT */
-    long via;                   /* member; -1: they are next to each other */
+    long via;                   /* as team_path has it */
 } context_t;
 
 #define COMPILE_RESULT ((size_t) -1)

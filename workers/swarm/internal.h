@@ -26,10 +26,11 @@ extern const char *const swarm_strategies[];
 /* Row of swarm_lock; raises 404. In rq->transaction. */
 const db_row_t *swarm_lock(request_t *rq, hive_uuid_t id);
 
-/* The agents that have not retired, in order, at most `most` of them; their
- * `model` is what a step of theirs would be asked of. In the arena. */
+/* The agents that have not retired, in order (team_order), at most `most` of
+ * them; their `model` is what a step of theirs would be asked of. In the
+ * arena. */
 team_t team_read(request_t *rq, hive_uuid_t swarm, slice_t topology,
-    size_t most);
+    const hive_uuid_t *coordinator, size_t most);
 
 /* The member of that id; -1: not of the team. */
 long team_find(const team_t *team, const hive_uuid_t *id);
@@ -112,6 +113,10 @@ typedef struct {
     slice_t user;
 } prompt_t;
 
+/* How what that row of swarm_step_sees holds comes to a member, as team_path
+ * says; as it is written there when who made it has retired. */
+long step_path(const team_t *team, const db_row_t *seen, size_t member);
+
 /* What its model is told (prompt.c); `sees`: rows of swarm_step_sees. */
 prompt_t prompt_make(const step_run_t *step, const db_result_t *sees);
 
@@ -119,10 +124,17 @@ prompt_t prompt_make(const step_run_t *step, const db_result_t *sees);
 void step_generate(step_run_t *step, slice_t system, const json_t *messages,
     const json_t *schema);
 
-/* Ends the step with what was made, in one transaction with `more`, which may
- * be NULL. Raises 409 "step_taken" when another attempt has it. */
-void step_done(step_run_t *step, slice_t output,
-    void (*more)(request_t *rq, void *arg), void *arg);
+/* The steps of a plan: as the run of tasks takes them, and as
+ * swarm_steps_add. */
+typedef struct {
+    json_t *steps;
+    slice_t stored, context;
+} planned_t;
+
+/* Ends the step with what was made, in one transaction with the steps that
+ * come of it (NULL: none). Raises 409 "step_taken" when another attempt has
+ * it. */
+void step_done(step_run_t *step, slice_t output, const planned_t *planned);
 
 /* step_plan.c: makes the plan and its steps. */
 void step_plan(step_run_t *step, const prompt_t *prompt);

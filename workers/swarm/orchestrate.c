@@ -239,7 +239,7 @@ orchestrate(request_t *rq, void *arg)
             "the swarm takes no more work: it is %.*s",
             (int) db_text(swarm, "state").len, db_text(swarm, "state").data);
     }
-    team = team_read(rq, given->swarm, db_text(swarm, "topology"),
+    team = team_read(rq, given->swarm, db_text(swarm, "topology"), NULL,
         (size_t) given->in[IN_AGENTS].value.as.integer);
     check_team(rq, &team);
     make_run(rq, given, swarm, &order, &team);

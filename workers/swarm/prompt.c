@@ -76,18 +76,19 @@ put_team(buf_t *out, const team_t *team)
 }
 
 static void
-put_seen(buf_t *out, const db_result_t *sees)
+put_seen(buf_t *out, const step_run_t *step, const db_result_t *sees)
 {
     for (int i = 0; i < sees->nrows; i++) {
         db_row_t row = db_row_at(sees, i);
+        long via = step_path(&step->team, &row, step->agent);
 
         buf_puts(out, "=== ");
         put(out, db_text(&row, "title"));
         buf_puts(out, " (by ");
         put(out, db_text(&row, "agent"));
-        if (db_text(&row, "via").len > 0) {
+        if (via >= 0) {
             buf_puts(out, ", handed on by ");
-            put(out, db_text(&row, "via"));
+            put(out, step->team.agents[via].name);
         }
         buf_puts(out, ") ===\n");
         put(out, db_text(&row, "output"));
@@ -114,7 +115,7 @@ prompt_make(const step_run_t *step, const db_result_t *sees)
     if (sees->nrows > 0) {
         buf_puts(&out, step->role == STEP_PART ? "What you need of others:\n\n"
                                          : "The results:\n\n");
-        put_seen(&out, sees);
+        put_seen(&out, step, sees);
     }
     return (prompt_t) { make_system(step), buf_slice(&out) };
 }

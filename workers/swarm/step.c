@@ -10,6 +10,8 @@
 
 #include "workers/runtime/log.h"
 
+#include <ctype.h>
+
 /* ---- beginning ---- */
 
 static slice_t
@@ -37,30 +39,47 @@ read_tried(request_t *rq, slice_t json, size_t *count)
     return ids;
 }
 
-/* Who may have it: whoever is next to the one who takes its output, and to
- * those through whom it gets what it sees; that one himself too. A reduction
- * is the coordinator's. */
+long
+step_path(const team_t *team, const db_row_t *seen, size_t member)
+{
+    hive_uuid_t agent = db_uuid(seen, "agent_id");
+    hive_uuid_t via = db_uuid(seen, "via_id");
+    long from = team_find(team, &agent), between = team_find(team, &via);
+
+    if (from >= 0) {
+        return team_path(team, (size_t) from, member);
+    }
+    return between >= 0 ? between : TEAM_DIRECTLY;
+}
+
+static int
+can_see(const team_t *team, const db_result_t *sees, size_t member)
+{
+    for (int n = 0; n < sees->nrows; n++) {
+        db_row_t row = db_row_at(sees, n);
+
+        if (step_path(team, &row, member) == TEAM_NOT_AT_ALL) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* Who may have it: whoever is next to the one who takes its output (to the
+ * coordinator, when that one has retired), or is that one, and to whom all
+ * that it sees can come. A reduction is the coordinator's. */
 static void
 find_eligible(step_run_t *step, const db_result_t *sees, unsigned char *may)
 {
     const team_t *team = &step->team;
     hive_uuid_t consumer = db_uuid(step->row, "consumer_agent");
-    long taker = team_find(team, &consumer);
+    long found = team_find(team, &consumer);
+    size_t taker = found >= 0 ? (size_t) found : 0;
 
     for (size_t i = 0; i < team->count; i++) {
         may[i] = step->role == STEP_PART || step->role == STEP_LEAD
-            ? taker < 0 || (size_t) taker == i
-              || team_adjacent(team, (size_t) taker, i) : i == 0;
-    }
-    for (int n = 0; n < sees->nrows; n++) {
-        db_row_t row = db_row_at(sees, n);
-        hive_uuid_t via = db_uuid(&row, "via_id");
-        long between = team_find(team, &via);
-
-        for (size_t i = 0; i < team->count && between >= 0; i++) {
-            may[i] &= (size_t) between == i
-                || team_adjacent(team, (size_t) between, i);
-        }
+            ? team_path(team, i, taker) == TEAM_DIRECTLY
+              && can_see(team, sees, i) : i == 0;
     }
 }
 
@@ -95,7 +114,8 @@ reassign(step_run_t *step, const db_result_t *sees, const hive_uuid_t *tried,
 }
 
 /* The agent of this attempt: the one it was given to, or, when he has failed,
- * vanished with his process or retired, another. Returns the vector to keep. */
+ * vanished with his process, retired, or what he needs is now made by somebody
+ * from whom it cannot come to him, another. Returns the vector to keep. */
 static slice_t
 choose_agent(step_run_t *step, const db_result_t *sees, hive_uuid_t **tried,
     size_t *ntried)
@@ -112,18 +132,45 @@ choose_agent(step_run_t *step, const db_result_t *sees, hive_uuid_t **tried,
     if (again && slice_equal(db_text(step->row, "state"), SLICE("running"))) {
         (*tried)[(*ntried)++] = given;      /* it never said how it ended */
     }
-    if (member >= 0 && !again) {
+    if (member >= 0 && !again
+        && can_see(&step->team, sees, (size_t) member)) {
         step->agent = (size_t) member;
         return db_is_null(step->row, db_column(step->row->result, "scores"))
             ? SLICE_NONE : db_text(step->row, "scores");
     }
     member = reassign(step, sees, *tried, *ntried, scores);
     if (member < 0) {
-        rq_raise(rq, 422, "no_agent", "no agent that is left can do this");
+        rq_raise(rq, 422, "no_agent",
+            "no agent that is left can do this, and may see what it needs");
     }
     step->agent = (size_t) member;
     buf_init(&out, rq->arena, 512);
     put_scores(&out, &step->team, step->agent, scores);
+    return buf_slice(&out);
+}
+
+/* By whose hands what it sees comes to its agent: who made that and who takes
+ * it may be others than when the run was made. */
+static slice_t
+paths_json(step_run_t *step, const db_result_t *sees)
+{
+    buf_t out;
+
+    buf_init(&out, step->rq->arena, 256);
+    buf_putc(&out, '[');
+    for (int n = 0; n < sees->nrows; n++) {
+        db_row_t row = db_row_at(sees, n);
+        long via = step_path(&step->team, &row, step->agent);
+        value_t id = via >= 0 ? value_uuid(step->team.agents[via].id)
+                              : value_null();
+
+        buf_puts(&out, n > 0 ? ",{\"src\":" : "{\"src\":");
+        json_put_string(&out, db_text(&row, "name"));
+        buf_puts(&out, ",\"via\":");
+        json_put_value(&out, &id);
+        buf_putc(&out, '}');
+    }
+    buf_putc(&out, ']');
     return buf_slice(&out);
 }
 
@@ -143,7 +190,8 @@ begin(step_run_t *step, const db_result_t *sees)
         value_uuid(step->run->id),
         value_uuid(step->team.agents[step->agent].id),
         scores.data != NULL ? value_json(scores) : value_null(),
-        value_text(step->model.id), value_uuids(tried, ntried));
+        value_text(step->model.id), value_uuids(tried, ntried),
+        value_json(paths_json(step, sees)));
     if (row == NULL) {
         return 0;
     }
@@ -192,20 +240,21 @@ step_generate(step_run_t *step, slice_t system, const json_t *messages,
 typedef struct {
     step_run_t *step;
     slice_t output;
-    void (*more)(request_t *rq, void *arg);
-    void *arg;
+    const planned_t *planned;
 } ending_t;
 
-/* The run of tasks is locked by `more`, so that comes first. */
+/* In the order of locks (sql/queries/swarms.sql): the run of tasks, the step
+ * and its agent, the swarm. */
 static void
 end(request_t *rq, void *arg)
 {
     ending_t *ending = arg;
     step_run_t *step = ending->step;
+    const planned_t *planned = ending->planned;
     const db_row_t *row;
 
-    if (ending->more != NULL) {
-        ending->more(rq, ending->arg);
+    if (planned != NULL) {
+        run_add_steps(step->run, planned->steps);
     }
     row = db_row(rq, Q_SWARM_STEP_DONE, value_uuid(step->run->run),
         value_text(step->name), value_int(step->run->attempt),
@@ -216,6 +265,12 @@ end(request_t *rq, void *arg)
             "another attempt has this step, or its run has ended");
     }
     event_publish(rq, row);
+    if (planned != NULL) {
+        publish_rows(rq, db_rows(rq, Q_SWARM_STEPS_ADD,
+            value_uuid(step->run->run), value_uuid(step->swarm),
+            value_json(planned->stored), value_json(planned->context),
+            value_string("run.planned")));
+    }
     if (step->role == STEP_REDUCE) {
         publish_rows(rq, db_rows(rq, Q_SWARM_RUN_DONE,
             value_uuid(step->run->run), value_text(ending->output)));
@@ -239,10 +294,9 @@ result_json(step_run_t *step, slice_t output)
 }
 
 void
-step_done(step_run_t *step, slice_t output,
-    void (*more)(request_t *rq, void *arg), void *arg)
+step_done(step_run_t *step, slice_t output, const planned_t *planned)
 {
-    ending_t ending = { step, output, more, arg };
+    ending_t ending = { step, output, planned };
 
     db_transact(step->rq, end, &ending);
     task_succeed(step->run, result_json(step, output));
@@ -287,6 +341,17 @@ step_fail_said(step_run_t *step)
 
 /* ---- running ---- */
 
+static int
+is_blank(slice_t text)
+{
+    size_t i = 0;
+
+    while (i < text.len && isspace((unsigned char) text.data[i])) {
+        i++;
+    }
+    return i == text.len;
+}
+
 static void
 work(step_run_t *step, const db_result_t *sees)
 {
@@ -303,10 +368,14 @@ work(step_run_t *step, const db_result_t *sees)
         prompt.user.data, prompt.user.len);
     arena_json(rq->arena, messages);
     step_generate(step, prompt.system, messages, NULL);
-    if (said->end == GENERATED) {
-        step_done(step, said->text, NULL, NULL);
-    } else {
+    if (said->end != GENERATED) {
         step_fail_said(step);
+    } else if (slice_equal(said->stop_reason, SLICE("refusal"))) {
+        step_fail(step, 0, "model_refused", "the model refused to answer");
+    } else if (is_blank(said->text)) {
+        step_fail(step, 0, "answer_empty", "the model answered with no text");
+    } else {
+        step_done(step, said->text, NULL);
     }
 }
 
@@ -324,6 +393,47 @@ say_again(step_run_t *step)
         db_text(step->row, "output")));
 }
 
+/* As an attempt before this one left it, which could not say so any more. */
+static void
+fail_again(step_run_t *step)
+{
+    slice_t text = db_text(step->row, "error");
+    json_t *error = json_loadb(text.data, text.len, 0, NULL);
+    const char *code = json_string_value(json_object_get(error, "code"));
+    const char *message = json_string_value(json_object_get(error,
+        "message"));
+
+    arena_json(step->rq->arena, error);
+    task_fail(step->run, 1, code != NULL ? code : "failed", "%s",
+        message != NULL ? message : "the step has failed");
+}
+
+static void
+read_step(step_run_t *step)
+{
+    step->row = db_row(step->rq, Q_SWARM_STEP_GET, value_uuid(step->run->run),
+        value_text(step->name));
+}
+
+/* Nonzero when there is nothing left to do but to say so. */
+static int
+has_ended(step_run_t *step)
+{
+    slice_t state = db_text(step->row, "state");
+
+    if (slice_equal(state, SLICE("succeeded"))) {
+        say_again(step);
+    } else if (slice_equal(state, SLICE("failed"))) {
+        fail_again(step);
+    } else if (!slice_equal(db_text(step->row, "run_state"),
+                   SLICE("running"))) {
+        task_fail(step->run, 1, "run_ended", "the run of this step has ended");
+    } else {
+        return 0;
+    }
+    return 1;
+}
+
 void
 execute_swarm(task_run_t *run)
 {
@@ -331,9 +441,10 @@ execute_swarm(task_run_t *run)
     step_run_t step = { .run = run, .rq = rq, .name = step_name(run) };
     const db_result_t *sees;
 
+    hive_uuid_t coordinator;
+
     if (step.name.data != NULL) {
-        step.row = db_row(rq, Q_SWARM_STEP_GET, value_uuid(run->run),
-            value_text(step.name));
+        read_step(&step);
     }
     if (step.row == NULL) {
         task_fail(run, 1, "not_a_step", "tasks of this kind are made by"
@@ -343,21 +454,24 @@ execute_swarm(task_run_t *run)
     step.swarm = db_uuid(step.row, "swarm_id");
     step.role = (step_role_t) slice_index(db_text(step.row, "role"),
         step_roles);
+    coordinator = db_uuid(step.row, "coordinator");
     step.team = team_read(rq, step.swarm, db_text(step.row, "topology"),
-        (size_t) db_int(step.row, "max_agents"));
+        &coordinator, (size_t) db_int(step.row, "max_agents"));
     if (step.team.count == 0) {
         task_fail(run, 1, "swarm_empty", "all agents have retired");
         return;
     }
-    if (slice_equal(db_text(step.row, "state"), SLICE("succeeded"))) {
-        say_again(&step);
+    if (has_ended(&step)) {
         return;
     }
     sees = db_rows(rq, Q_SWARM_STEP_SEES, value_uuid(run->run),
         value_text(step.name));
-    if (!begin(&step, sees)) {
-        task_fail(run, 1, "run_ended", "the run of this step has ended");
+    if (begin(&step, sees)) {
+        work(&step, sees);
         return;
     }
-    work(&step, sees);
+    read_step(&step);
+    if (step.row == NULL || !has_ended(&step)) {
+        task_fail(run, 0, "step_taken", "another attempt has this step");
+    }
 }

@@ -6,12 +6,6 @@
 
 #define FAULTS_MAX 5
 
-typedef struct {
-    step_run_t *step;
-    compiled_t compiled;
-    json_t *steps;
-} planned_t;
-
 /* ---- reading ---- */
 
 /* JSON that a model may have put into a fence, or some words around. */
@@ -128,22 +122,6 @@ ask(step_run_t *step, const prompt_t *prompt, const json_t *schema,
     return NULL;
 }
 
-/* ---- storing ---- */
-
-static void
-store(request_t *rq, void *arg)
-{
-    planned_t *planned = arg;
-    step_run_t *step = planned->step;
-
-    run_add_steps(step->run, planned->steps);
-    publish_rows(rq, db_rows(rq, Q_SWARM_STEPS_ADD,
-        value_uuid(step->run->run), value_uuid(step->swarm),
-        value_json(steps_for_store(rq, &step->team, &planned->compiled)),
-        value_json(context_for_store(rq, &step->team, &planned->compiled)),
-        value_string("run.planned")));
-}
-
 void
 step_plan(step_run_t *step, const prompt_t *prompt)
 {
@@ -152,7 +130,8 @@ step_plan(step_run_t *step, const prompt_t *prompt)
     json_t *schema = plan_schema(step->team.count > 1
         ? step->team.count - 1 : 1);
     order_t order = { .priority = (int) db_int(row, "priority") };
-    planned_t planned = { .step = step };
+    compiled_t compiled;
+    planned_t planned;
     swarm_part_t *parts;
     size_t count;
 
@@ -163,14 +142,17 @@ step_plan(step_run_t *step, const prompt_t *prompt)
     }
     compile(rq->arena, &step->team, parts, count,
         slice_equal(db_text(row, "strategy"), SLICE("sequential")),
-        &planned.compiled);
-    if (planned.compiled.failed >= 0) {
+        &compiled);
+    if (compiled.failed >= 0) {
         step_fail(step, 1, "plan_refused",
             "a part needs what no agent of the swarm can");
         return;
     }
-    planned.steps = steps_for_run(rq, &order, &step->team,
-        &planned.compiled);
+    planned = (planned_t) {
+        steps_for_run(rq, &order, &step->team, &compiled),
+        steps_for_store(rq, &step->team, &compiled),
+        context_for_store(rq, &step->team, &compiled)
+    };
     arena_json(rq->arena, planned.steps);
-    step_done(step, step->answer.said.text, store, &planned);
+    step_done(step, step->answer.said.text, &planned);
 }

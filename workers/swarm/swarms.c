@@ -97,9 +97,11 @@ check_models(request_t *rq, const json_t *body)
         rq_check(rq);
     }
     json_object_foreach((json_t *) models, type, model) {
-        if (agent_type_parse((slice_t) { type, strlen(type) }) < 0) {
+        /* not by another system's name for a type: one of them counts */
+        if (slice_index((slice_t) { type, strlen(type) }, agent_types) < 0) {
             rq_invalid(rq, "models", "invalid_value",
-                "\"%.50s\" is no type of agent", type);
+                "\"%.50s\" is no type of agent: coordinator, coder, ...",
+                type);
             rq_check(rq);
         }
         check_model(rq, "models", model);

@@ -37,14 +37,21 @@ agent_type_parse(slice_t name)
 }
 
 void
-team_order(team_t *team)
+team_order(team_t *team, const hive_uuid_t *coordinator)
 {
     size_t found = 0;
     agent_t first;
 
-    while (found < team->count
-           && team->agents[found].type != AGENT_COORDINATOR) {
+    while (found < team->count && (coordinator == NULL
+               || !uuid_equal(&team->agents[found].id, coordinator))) {
         found++;
+    }
+    if (found == team->count) {
+        found = 0;
+        while (found < team->count
+               && team->agents[found].type != AGENT_COORDINATOR) {
+            found++;
+        }
     }
     if (found == team->count || found == 0) {
         return;
@@ -80,4 +87,16 @@ team_between(const team_t *team, size_t a, size_t b)
         }
     }
     return -1;
+}
+
+long
+team_path(const team_t *team, size_t from, size_t to)
+{
+    long between;
+
+    if (from == to || team_adjacent(team, from, to)) {
+        return TEAM_DIRECTLY;
+    }
+    between = team_between(team, from, to);
+    return between < 0 ? TEAM_NOT_AT_ALL : between;
 }

@@ -53,10 +53,10 @@ typedef struct {
     size_t count;
 } team_t;
 
-/* Puts them in order: the coordinator is the first to have joined of that
- * type, or of all when there is none. `agents` are in the order of joining,
- * and are moved. */
-void team_order(team_t *team);
+/* Puts them in order: the coordinator is the member of that id (NULL, or not
+ * there: the first to have joined of that type, or of all when there is none).
+ * `agents` are in the order of joining, and are moved. */
+void team_order(team_t *team, const hive_uuid_t *coordinator);
 
 /* Who is above that member; -1: nobody. */
 long team_parent(const team_t *team, size_t member);
@@ -68,5 +68,12 @@ int team_adjacent(const team_t *team, size_t a, size_t b);
 /* A member that is next to both, through whom one's output can come to the
  * other; -1: there is none. */
 long team_between(const team_t *team, size_t a, size_t b);
+
+/* How the output of one comes to the other: TEAM_DIRECTLY (they are next to
+ * each other, or the same), by way of the member that is returned, or
+ * TEAM_NOT_AT_ALL. */
+#define TEAM_DIRECTLY   (-1)
+#define TEAM_NOT_AT_ALL (-2)
+long team_path(const team_t *team, size_t from, size_t to);
 
 #endif
