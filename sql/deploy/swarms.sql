@@ -124,6 +124,7 @@ create table :"cell".swarm_steps (
     task_id     uuid,                          -- once it has begun
     model       varchar(100),
     output      text,
+    stop_reason varchar(50),                   -- of the model
     error       jsonb,
     started_at  timestamptz,
     finished_at timestamptz,

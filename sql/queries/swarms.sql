@@ -275,6 +275,7 @@ select r.id, r.swarm_id, r.state, r.description, r.requirements, r.topology,
                 from swarm_context c
                 where c.run_id = t.run_id and c.dst = t.name),
             'error', t.error, 'output', t.output,
+            'stop_reason', t.stop_reason,
             'started_at', t.started_at, 'finished_at', t.finished_at)
             order by t.place), '[]'::jsonb)
         from swarm_steps t
@@ -362,10 +363,12 @@ cross join lateral swarm_tell(t.swarm_id, 'step.started',
 
 -- name: swarm_step_done
 -- Step $2 of run $1 is done, by attempt $3, with output $4; tokens of input $5
--- and output $6, nano-USD $7. No row: that attempt has it no more.
+-- and output $6, nano-USD $7; the model stopped for reason $8. No row: that
+-- attempt has it no more.
 with t as (
     update swarm_steps t
-    set state = 'succeeded', output = $4::text, finished_at = now()
+    set state = 'succeeded', output = $4::text, finished_at = now(),
+        stop_reason = left($8::text, 50)
     where t.run_id = $1::uuid and t.name = $2::text
       and (t.attempt = $3::smallint and t.state = 'running') is true
     returning t.*

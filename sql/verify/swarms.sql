@@ -131,6 +131,7 @@ select pg_temp.expect(format('%I.swarm_steps', :'cell'), replace($$
     column task_id uuid 
     column model character varying(100) 
     column output text 
+    column stop_reason character varying(50) 
     column error jsonb 
     column started_at timestamp with time zone 
     column finished_at timestamp with time zone 

@@ -280,6 +280,7 @@ subtest 'an answer that is none' => sub {
     is step($now, 'part-1')->{attempt}, 2, 'another agent is asked';
     like $now->{result}, qr/^OUT-/, 'and there is one';
     is $now->{tries}, 3, 'all are in the ledger';
+    is step($now, 'part-1')->{stop_reason}, 'end_turn', 'and the step says why its model ended';
 };
 
 subtest 'a lead that fails' => sub {

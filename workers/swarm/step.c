@@ -259,7 +259,8 @@ end(request_t *rq, void *arg)
     row = db_row(rq, Q_SWARM_STEP_DONE, value_uuid(step->run->run),
         value_text(step->name), value_int(step->run->attempt),
         value_text(ending->output), value_int(step->input_tokens),
-        value_int(step->output_tokens), value_int(step->nano_usd));
+        value_int(step->output_tokens), value_int(step->nano_usd),
+        value_text(step->answer.said.stop_reason));
     if (row == NULL) {
         rq_raise(rq, 409, "step_taken",
             "another attempt has this step, or its run has ended");
