@@ -4,6 +4,7 @@
 
 #include <curl/curl.h>
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,12 @@
 
 #define EARLY_S 30              /* before its end a token is renewed */
 #define TRIES   4               /* of what may be sent again */
+#define PAGE    "100"
+#define PAGES   100             /* of a list; what is beyond is said */
+
+volatile sig_atomic_t api_interrupted;
+
+static char no_answer[CURL_ERROR_SIZE + 64];   /* why there was none */
 
 typedef struct {
     char *data;
@@ -65,16 +72,29 @@ make_key(char out[33])
     }
 }
 
-/* One request. The status, or 0 with *why. */
+static int
+on_progress(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+{
+    (void) arg;
+    (void) a;
+    (void) b;
+    (void) c;
+    (void) d;
+    return api_interrupted;
+}
+
+/* One request. The status, or 0 with no_answer. */
 static long
 send_once(const char *method, const char *url, const char *body,
-    struct curl_slist *headers, text_t *reply, char why[CURL_ERROR_SIZE])
+    struct curl_slist *headers, text_t *reply)
 {
     CURL *curl = curl_easy_init();
+    char why[CURL_ERROR_SIZE] = "";
     long status = 0;
     CURLcode rc;
 
-    why[0] = '\0';
+    curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+    curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
     curl_easy_setopt(curl, CURLOPT_URL, url);
     curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
@@ -91,19 +111,39 @@ send_once(const char *method, const char *url, const char *body,
     rc = curl_easy_perform(curl);
     if (rc == CURLE_OK) {
         curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
-    } else if (why[0] == '\0') {
-        snprintf(why, CURL_ERROR_SIZE, "%s", curl_easy_strerror(rc));
+    } else {
+        snprintf(no_answer, sizeof(no_answer), "%s", why[0] != '\0' ? why
+            : curl_easy_strerror(rc));
     }
     curl_easy_cleanup(curl);
     return status;
 }
 
-/* GET and DELETE may be sent again, and so may a POST, which has a key. */
+/* Somebody else may answer at that address: a proxy, a page. Then the status
+ * is 0, as when nobody does. */
+static long
+read_reply(long status, const text_t *text, json_t **out)
+{
+    *out = text->len > 0 ? json_loadb(text->data, text->len,
+        JSON_DECODE_ANY, NULL) : NULL;
+    if ((status >= 200 && status <= 299 && text->len > 0 && *out == NULL)
+        || (status >= 300 && status <= 399)) {
+        snprintf(no_answer, sizeof(no_answer), "it does not answer as Hive"
+            " does (status %ld)", status);
+        json_decref(*out);
+        *out = NULL;
+        return 0;
+    }
+    return status;
+}
+
+/* GET and DELETE may be sent again, and so may a POST, which has a key. The
+ * status; 0: no answer. */
 static long
 send_request(const char *method, const char *path, const json_t *body,
     const char *authorization, json_t **out)
 {
-    char url[2048], key[33], line[64], why[CURL_ERROR_SIZE] = "";
+    char url[2048], key[33], line[64];
     struct curl_slist *headers = NULL;
     char *text = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;
     text_t reply = { NULL, 0 };
@@ -123,7 +163,7 @@ send_request(const char *method, const char *path, const json_t *body,
         snprintf(line, sizeof(line), "Idempotency-Key: %s", key);
         headers = curl_slist_append(headers, line);
     }
-    for (int n = 0; n < TRIES; n++) {
+    for (int n = 0; n < TRIES && !api_interrupted; n++) {
         if (n > 0) {
             struct timespec pause = { 0, 200000000L << (n - 1) };
 
@@ -134,20 +174,26 @@ send_request(const char *method, const char *path, const json_t *body,
         }
         free(reply.data);
         reply = (text_t) { NULL, 0 };
-        status = send_once(method, url, text, headers, &reply, why);
+        status = send_once(method, url, text, headers, &reply);
         if (status != 0 && status != 502 && status != 503) {
             break;
         }
     }
     curl_slist_free_all(headers);
     free(text);
-    if (status == 0) {
-        die(EXIT_UNREACHABLE, "no answer from %s: %s", cli.url, why);
-    }
-    *out = reply.len > 0 ? json_loadb(reply.data, reply.len,
-        JSON_DECODE_ANY, NULL) : NULL;
+    status = read_reply(status, &reply, out);
     free(reply.data);
     return status;
+}
+
+__attribute__((noreturn))
+static void
+die_unreachable(void)
+{
+    if (api_interrupted) {
+        exit(EXIT_INTERRUPTED);
+    }
+    die(EXIT_UNREACHABLE, "no answer from %s: %s", cli.url, no_answer);
 }
 
 json_t *
@@ -157,6 +203,9 @@ api_open(const char *method, const char *path, const json_t *body,
     json_t *reply;
 
     *status = send_request(method, path, body, NULL, &reply);
+    if (*status == 0) {
+        die_unreachable();
+    }
     if (*status >= 500) {
         die(EXIT_UNREACHABLE, "Hive answered %ld: %s", *status,
             text_at(reply, "detail"));
@@ -166,16 +215,27 @@ api_open(const char *method, const char *path, const json_t *body,
 
 /* ---- with a token ---- */
 
-static json_t *
+static int
+passes(long status)
+{
+    return status == 0 || status == 429 || status >= 500;
+}
+
+/* 0, or -1 when there was no answer that says anything. */
+static int
 renew(json_t *credentials)
 {
     json_t *body = json_pack("{s:O}", "refresh_token",
         json_object_get(credentials, "refresh_token"));
-    long status;
     json_t *reply;
+    long status = send_request("POST", "/api/v1/auth/refresh", body, NULL,
+        &reply);
 
-    reply = api_open("POST", "/api/v1/auth/refresh", body, &status);
     json_decref(body);
+    if (passes(status)) {
+        json_decref(reply);
+        return -1;
+    }
     if (status != 200) {
         die(EXIT_SIGN_IN, "the session has ended: hivectl login");
     }
@@ -187,7 +247,7 @@ renew(json_t *credentials)
         (json_int_t) time(NULL) + number_at(reply, "expires_in")));
     json_decref(reply);
     credentials_store(credentials);
-    return credentials;
+    return 0;
 }
 
 char *
@@ -196,7 +256,7 @@ api_authorization(void)
     const char *given = getenv("HIVE_TOKEN");
     json_t *credentials = NULL;
     const char *token = given;
-    char *line;
+    char *line = NULL;
 
     if (given == NULL || given[0] == '\0') {
         credentials = credentials_load();
@@ -205,8 +265,9 @@ api_authorization(void)
                 cli.url);
         }
         if (number_at(credentials, "expires_at")
-            < (json_int_t) time(NULL) + EARLY_S) {
-            credentials = renew(credentials);
+            < (json_int_t) time(NULL) + EARLY_S && renew(credentials) != 0) {
+            json_decref(credentials);
+            return NULL;
         }
         token = text_at(credentials, "access_token");
     }
@@ -230,7 +291,7 @@ die_problem(long status, const json_t *problem)
 
     if (json_array_size(errors) > 0) {
         json_array_foreach(errors, i, error) {
-            fprintf(stderr, "hivectl: %s %s\n", text_at(error, "field"),
+            complain("%s %s", text_at(error, "field"),
                 text_at(error, "message"));
         }
         exit(code);
@@ -238,14 +299,33 @@ die_problem(long status, const json_t *problem)
     if (status == 401) {
         die(code, "the token is not good any more: hivectl login");
     }
-    die(code, "%s", detail[0] != '\0' ? detail : text_at(problem, "title"));
+    if (detail[0] == '\0') {
+        die(code, "%s answered with status %ld", cli.url, status);
+    }
+    die(code, "%s", detail);
+}
+
+/* 0: no answer. */
+static long
+send_signed(const char *method, const char *path, const json_t *body,
+    json_t **reply)
+{
+    char *authorization = api_authorization();
+    long status;
+
+    *reply = NULL;
+    if (authorization == NULL) {
+        return 0;
+    }
+    status = send_request(method, path, body, authorization, reply);
+    free(authorization);
+    return status;
 }
 
 json_t *
 api(const char *method, const json_t *body, const char *format, ...)
 {
     char path[1024];
-    char *authorization = api_authorization();
     json_t *reply;
     va_list args;
     long status;
@@ -253,10 +333,62 @@ api(const char *method, const json_t *body, const char *format, ...)
     va_start(args, format);
     vsnprintf(path, sizeof(path), format, args);
     va_end(args);
-    status = send_request(method, path, body, authorization, &reply);
-    free(authorization);
+    status = send_signed(method, path, body, &reply);
+    if (status == 0) {
+        die_unreachable();
+    }
     if (status < 200 || status > 299) {
         die_problem(status, reply);
     }
     return reply;
+}
+
+json_t *
+api_try(const char *format, ...)
+{
+    char path[1024];
+    json_t *reply;
+    va_list args;
+    long status;
+
+    va_start(args, format);
+    vsnprintf(path, sizeof(path), format, args);
+    va_end(args);
+    status = send_signed("GET", path, NULL, &reply);
+    if (passes(status)) {
+        json_decref(reply);
+        return NULL;
+    }
+    if (status < 200 || status > 299) {
+        die_problem(status, reply);
+    }
+    return reply;
+}
+
+json_t *
+api_list(const char *format, ...)
+{
+    json_t *all = json_array(), *reply;
+    char path[900], cursor[300] = "";
+    const char *between;
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(path, sizeof(path), format, args);
+    va_end(args);
+    between = strchr(path, '?') == NULL ? "?"
+        : path[strlen(path) - 1] == '?' ? "" : "&";
+    for (int page = 0; page < PAGES; page++) {
+        reply = api("GET", NULL, "%s%slimit=" PAGE "%s%s", path, between,
+            cursor[0] != '\0' ? "&cursor=" : "", cursor);
+        json_array_extend(all, json_object_get(reply, "items"));
+        snprintf(cursor, sizeof(cursor), "%s",
+            api_escape(text_at(reply, "next_cursor")));
+        json_decref(reply);
+        if (cursor[0] == '\0') {
+            return all;
+        }
+    }
+    complain("these are the first %zu only", json_array_size(all));
+    return all;
 }

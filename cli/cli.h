@@ -9,6 +9,9 @@
 
 #include <jansson.h>
 
+#include <signal.h>
+#include <stdio.h>
+
 enum {
     EXIT_DONE = 0,
     EXIT_FAILED = 1,            /* the run failed, the request was refused */
@@ -16,7 +19,8 @@ enum {
     EXIT_SIGN_IN = 3,           /* no token, or not a good one */
     EXIT_ABSENT = 4,            /* there is no such thing */
     EXIT_UNREACHABLE = 5,       /* no answer, or the service is unwell */
-    EXIT_CANCELLED = 6          /* the run was */
+    EXIT_CANCELLED = 6,         /* the run was */
+    EXIT_INTERRUPTED = 130
 };
 
 typedef struct {
@@ -24,13 +28,19 @@ typedef struct {
     int json;                   /* --json */
     int tty;                    /* standard output is a terminal */
     int color;
-    int width, height;          /* of it */
+    int width, height;          /* of it: terminal_size() looks again */
 } cli_t;
 
 extern cli_t cli;
 
+void terminal_size(void);
+
 __attribute__((noreturn, format(printf, 2, 3)))
 void die(int status, const char *format, ...);
+
+/* A sentence on standard error. */
+__attribute__((format(printf, 1, 2)))
+void complain(const char *format, ...);
 
 /* Wrong arguments: says so, and how `command` is used. */
 __attribute__((noreturn, format(printf, 2, 3)))
@@ -64,8 +74,18 @@ json_t *api(const char *method, const json_t *body,
 json_t *api_open(const char *method, const char *path, const json_t *body,
     long *status);
 
-/* Returns owned: "Authorization: Bearer ..." of now, or dies. */
+/* GET; NULL when there is no answer, or none that lasts (429, 5xx). */
+json_t *api_try(const char *path, ...) __attribute__((format(printf, 1, 2)));
+
+/* All items of a list, page by page; returns owned. */
+json_t *api_list(const char *path, ...) __attribute__((format(printf, 1, 2)));
+
+/* Returns owned: "Authorization: Bearer ..." of now; NULL when it had to be
+ * renewed, and there was no answer. Dies when nobody is signed in. */
 char *api_authorization(void);
+
+/* Set, by a handler: requests end, without an answer. */
+extern volatile sig_atomic_t api_interrupted;
 
 /* For a place in a path or query; good for eight calls. */
 const char *api_escape(const char *text);
@@ -109,8 +129,13 @@ const char *ink(const char *name);
  * become blanks. Returns the number of columns written. */
 int put_clipped(const char *text, size_t len, int columns);
 
-/* A text as it is, or on a terminal broken between words to fit. */
+/* A text as it is, or on a terminal broken between words to fit, without
+ * control characters. */
 void put_wrapped(const char *text);
+
+/* A text; when `safe`, control characters other than line ends and tabs are
+ * question marks: they could do anything to a terminal. */
+void put_text(FILE *out, const char *text, size_t len, int safe);
 
 const char *text_at(const json_t *json, const char *path);
 json_int_t number_at(const json_t *json, const char *path);

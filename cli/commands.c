@@ -2,6 +2,7 @@
 
 #include "cli.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,19 +47,43 @@ ask(const char *question)
     return answer;
 }
 
+static struct termios with_echo;
+
+static void
+on_signal_without_echo(int number)
+{
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &with_echo);
+    raise(number);              /* SA_RESETHAND: ends the program */
+}
+
+/* Without echo; whatever ends it, the terminal is left as it was. */
 static char *
 ask_password(void)
 {
-    struct termios before, quiet;
+    static const int numbers[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+    struct sigaction action = { .sa_handler = on_signal_without_echo,
+        .sa_flags = SA_RESETHAND | SA_NODEFER };
+    struct termios quiet;
     char *password;
 
-    tcgetattr(STDIN_FILENO, &before);
-    quiet = before;
+    if (!isatty(STDIN_FILENO)) {
+        die_usage("login", "there is no terminal to ask: give --email and"
+            " --password-file");
+    }
+    tcgetattr(STDIN_FILENO, &with_echo);
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        sigaction(numbers[i], &action, NULL);
+    }
+    quiet = with_echo;
     quiet.c_lflag &= (tcflag_t) ~ECHO;
     tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
-    password = ask("Password");
-    tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
+    fprintf(stderr, "Password: ");
+    password = read_line(stdin);
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &with_echo);
     fputc('\n', stderr);
+    if (password == NULL) {
+        die(EXIT_FAILED, "nothing was typed");
+    }
     return password;
 }
 
@@ -87,14 +112,17 @@ read_password(const char *path)
 
 __attribute__((noreturn))
 static void
-die_refused(const json_t *problem)
+die_refused(long status, const json_t *problem)
 {
     const json_t *errors = json_object_get(problem, "errors"), *error;
     size_t i;
 
     json_array_foreach(errors, i, error) {
-        fprintf(stderr, "hivectl: %s %s\n", text_at(error, "field"),
+        complain("%s %s", text_at(error, "field"),
             text_at(error, "message"));
+    }
+    if (text_at(problem, "detail")[0] == '\0') {
+        die(EXIT_SIGN_IN, "%s answered with status %ld", cli.url, status);
     }
     die(EXIT_SIGN_IN, "%s", text_at(problem, "detail"));
 }
@@ -109,7 +137,11 @@ sign_in(const char *email, const char *password)
 
     reply = api_open("POST", "/api/v1/auth/login", body, &status);
     if (status != 200) {
-        die_refused(reply);
+        die_refused(status, reply);
+    }
+    if (text_at(reply, "access_token")[0] == '\0'
+        || text_at(reply, "refresh_token")[0] == '\0') {
+        die(EXIT_UNREACHABLE, "%s does not answer as Hive does", cli.url);
     }
     kept = json_pack("{s:s, s:O, s:O, s:I}", "email", email,
         "access_token", json_object_get(reply, "access_token"),
@@ -149,7 +181,7 @@ command_login(int argc, char **argv)
             &status);
 
         if (status != 201) {
-            die_refused(reply);
+            die_refused(status, reply);
         }
         json_decref(reply);
         json_decref(body);
@@ -224,8 +256,8 @@ command_projects(int argc, char **argv)
     argc = options_take("projects", argc, argv, options);
     what = argc > 1 ? argv[1] : "ls";
     if (strcmp(what, "ls") == 0 && argc <= 2) {
-        reply = api("GET", NULL, "/api/v1/projects?limit=100");
-        show_table(json_object_get(reply, "items"), project_fields,
+        reply = api_list("/api/v1/projects");
+        show_table(reply, project_fields,
             "No projects: hivectl projects create NAME");
     } else if (strcmp(what, "create") == 0 && argc == 3) {
         json_t *body = json_pack("{s:s, s:s}", "name", argv[2],
@@ -303,12 +335,13 @@ command_tasks(int argc, char **argv)
     argc = options_take("tasks", argc, argv, options);
     what = argc > 1 ? argv[1] : "ls";
     if (strcmp(what, "ls") == 0 && argc <= 2) {
-        reply = api("GET", NULL, "/api/v1/tasks?limit=100%s%s%s%s",
-            state != NULL ? "&state=" : "", api_escape(state != NULL ? state
-                                                                     : ""),
-            kind != NULL ? "&kind=" : "", api_escape(kind != NULL ? kind
-                                                                  : ""));
-        show_table(json_object_get(reply, "items"), task_fields,
+        reply = api_list("/api/v1/tasks?%s%s%s%s%s",
+            state != NULL ? "state=" : "", api_escape(state != NULL ? state
+                                                                    : ""),
+            state != NULL && kind != NULL ? "&" : "",
+            kind != NULL ? "kind=" : "", api_escape(kind != NULL ? kind
+                                                                 : ""));
+        show_table(reply, task_fields,
             "No tasks.");
     } else if (strcmp(what, "create") == 0 && argc == 3) {
         reply = create_task(argv[2], input, title);

@@ -15,6 +15,7 @@
 #define DRAW_S     0.1
 #define LOOK_S     5.0          /* how often the run is asked for */
 #define LAST_S     2.0          /* the last event may be that late */
+#define SILENCE_S  60.0         /* Hive says something every 25 s */
 #define LINE_MAX_BYTES (1 << 20)
 
 typedef struct {
@@ -24,20 +25,21 @@ typedef struct {
     size_t line_len;
     char *data;                 /* of the event in hand */
     size_t data_len;
-    char last_id[256];
+    char id[256];               /* of it */
+    char last_id[256];          /* of the last that was taken */
+    int skipping;               /* a line that is too long */
     int opened;                 /* the stream is */
+    int refused;                /* what it was to tell */
     int told_end;               /* by the stream */
     int drawn;                  /* lines on the terminal */
-    double drawn_at, looked_at, ended_at;
+    double drawn_at, looked_at, heard_at, ended_at;
 } live_t;
-
-static volatile sig_atomic_t interrupted;
 
 static void
 on_interrupt(int number)
 {
     (void) number;
-    interrupted = 1;
+    api_interrupted = 1;
 }
 
 /* ---- in a pipe ---- */
@@ -85,13 +87,16 @@ take_data(live_t *live)
 
     if (event != NULL) {
         const char *about = text_at(event, "data.run_id");
+        const char *type = text_at(event, "type");
 
+        live->refused |= strcmp(type, "error") == 0
+            || strcmp(type, "unsubscribed") == 0;
         step = view_take_event(&live->view, event);
         live->told_end |= strcmp(about, live->run) == 0
-            && strncmp(text_at(event, "type"), "run.", 4) == 0
+            && strncmp(type, "run.", 4) == 0
             && view_ended(&live->view);
         if (!cli.tty && (about[0] == '\0'
-                ? strcmp(text_at(event, "type"), "message.delta") == 0
+                ? strcmp(type, "message.delta") == 0
                 : strcmp(about, live->run) == 0)) {
             put_event(live, event, step);
         }
@@ -106,8 +111,11 @@ take_line(live_t *live, const char *line, size_t len)
     if (len > 0 && line[len - 1] == '\r') {
         len--;
     }
-    if (len == 0 && live->data_len > 0) {
-        take_data(live);
+    if (len == 0) {
+        if (live->data_len > 0) {
+            take_data(live);
+        }
+        snprintf(live->last_id, sizeof(live->last_id), "%s", live->id);
     } else if (len > 6 && memcmp(line, "data: ", 6) == 0) {
         char *more = realloc(live->data, live->data_len + len);
 
@@ -118,8 +126,8 @@ take_line(live_t *live, const char *line, size_t len)
         memcpy(live->data + live->data_len, line + 6, len - 6);
         live->data_len += len - 6;
     } else if (len > 4 && memcmp(line, "id: ", 4) == 0) {
-        snprintf(live->last_id, sizeof(live->last_id), "%.*s",
-            (int) (len - 4), line + 4);
+        snprintf(live->id, sizeof(live->id), "%.*s", (int) (len - 4),
+            line + 4);
     }
 }
 
@@ -131,36 +139,54 @@ on_bytes(char *data, size_t one, size_t len, void *arg)
     size_t from = 0;
 
     (void) one;
-    if (more == NULL || live->line_len + len > LINE_MAX_BYTES) {
-        return 0;
+    if (more == NULL) {
+        die(EXIT_FAILED, "out of memory");
     }
     live->opened = 1;
+    live->heard_at = view_now();
     live->line = more;
     memcpy(live->line + live->line_len, data, len);
     live->line_len += len;
     for (size_t i = 0; i < live->line_len; i++) {
         if (live->line[i] == '\n') {
-            take_line(live, live->line + from, i - from);
+            if (!live->skipping) {
+                take_line(live, live->line + from, i - from);
+            }
+            live->skipping = 0;
             from = i + 1;
         }
     }
     memmove(live->line, live->line + from, live->line_len - from);
     live->line_len -= from;
+    if (live->line_len > LINE_MAX_BYTES) {
+        live->skipping = 1;     /* a text of that length is not shown */
+        live->line_len = 0;
+    }
     return len;
 }
 
 static void
-look(live_t *live)
+take_run(live_t *live, const json_t *run)
 {
-    json_t *run = api("GET", NULL, "/api/v1/swarms/%s/tasks/%s", live->swarm,
-        api_escape(live->run));
-
     view_take_run(&live->view, run);
     if (live->last_id[0] == '\0') {
         snprintf(live->last_id, sizeof(live->last_id), "%s",
             text_at(run, "cursor"));
     }
-    json_decref(run);
+    live->looked_at = view_now();
+}
+
+/* Where there is no answer now there may be one the next time. */
+static void
+look(live_t *live)
+{
+    json_t *run = api_try("/api/v1/swarms/%s/tasks/%s", live->swarm,
+        api_escape(live->run));
+
+    if (run != NULL) {
+        take_run(live, run);
+        json_decref(run);
+    }
     live->looked_at = view_now();
 }
 
@@ -196,20 +222,29 @@ between(live_t *live)
     if (cli.tty && !cli.json && now - live->drawn_at >= DRAW_S) {
         draw(live);
     }
-    return interrupted || has_ended(live);
+    return api_interrupted || has_ended(live);
 }
 
 /* One connection, until it ends or the run has. */
 static void
 stream(live_t *live)
 {
-    CURLM *multi = curl_multi_init();
-    CURL *curl = curl_easy_init();
     char *authorization = api_authorization();
     char url[512], last[300];
     struct curl_slist *headers = NULL;
+    CURLM *multi;
+    CURL *curl;
     int running = 1;
 
+    live->opened = live->refused = live->skipping = 0;
+    live->line_len = live->data_len = 0;
+    live->heard_at = view_now();
+    snprintf(live->id, sizeof(live->id), "%s", live->last_id);
+    if (authorization == NULL) {
+        return;
+    }
+    multi = curl_multi_init();
+    curl = curl_easy_init();
     snprintf(url, sizeof(url), "%s/api/v1/events?channels=swarm:%s", cli.url,
         live->swarm);
     headers = curl_slist_append(headers, authorization);
@@ -227,9 +262,8 @@ stream(live_t *live)
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, 5000L);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_multi_add_handle(multi, curl);
-    live->opened = 0;
-    live->line_len = live->data_len = 0;
-    while (running > 0 && !between(live)) {
+    while (running > 0 && !between(live) && !live->refused
+           && view_now() - live->heard_at < SILENCE_S) {
         curl_multi_perform(multi, &running);
         if (running > 0) {
             curl_multi_poll(multi, NULL, 0, 50, NULL);
@@ -273,8 +307,10 @@ show_run(const json_t *run)
         put_wrapped(result);
     }
     if (text_at(run, "error.message")[0] != '\0') {
-        printf("\n%s%s: %s%s\n", ink("red"), text_at(run, "error.step"),
-            text_at(run, "error.message"), ink("off"));
+        printf("\n%s%s: ", ink("red"), text_at(run, "error.step"));
+        put_text(stdout, text_at(run, "error.message"),
+            strlen(text_at(run, "error.message")), cli.tty);
+        printf("%s\n", ink("off"));
     }
     putchar('\n');
     show_table(json_object_get(run, "steps"), fields, "");
@@ -312,7 +348,9 @@ int
 live_watch(const char *swarm, const char *run, const char *cursor)
 {
     static live_t live;
-    struct sigaction action = { .sa_handler = on_interrupt };
+    struct sigaction action = { .sa_handler = on_interrupt,
+        .sa_flags = SA_RESETHAND };     /* the second time it ends at once */
+    json_t *now;
     int failures = 0;
 
     snprintf(live.swarm, sizeof(live.swarm), "%s", swarm);
@@ -320,21 +358,24 @@ live_watch(const char *swarm, const char *run, const char *cursor)
     snprintf(live.last_id, sizeof(live.last_id), "%s", cursor);
     live.view.agents = json_object();
     sigaction(SIGINT, &action, NULL);
-    look(&live);
+    now = api("GET", NULL, "/api/v1/swarms/%s/tasks/%s", live.swarm,
+        api_escape(live.run));
+    take_run(&live, now);
+    json_decref(now);
     if (cursor[0] == '\0' && view_ended(&live.view)) {
         return end(&live);
     }
-    while (!has_ended(&live) && !interrupted) {
+    while (!has_ended(&live) && !api_interrupted) {
         stream(&live);
-        failures = live.opened ? 0 : failures + 1;
-        if (!has_ended(&live) && !interrupted) {
+        failures = live.opened && !live.refused ? 0 : failures + 1;
+        if (!has_ended(&live) && !api_interrupted) {
             pause_before_next(failures);
         }
     }
-    if (interrupted && !view_ended(&live.view)) {
+    if (api_interrupted && !view_ended(&live.view)) {
         fprintf(stderr, "\nThe run goes on: hivectl swarm watch %s %s\n",
             live.swarm, live.run);
-        return 130;
+        return EXIT_INTERRUPTED;
     }
     return end(&live);
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define STANDARD_URL "http://127.0.0.1:8080"
+#define WIDTH_MIN    36         /* columns; a terminal of fewer wraps */
 
 cli_t cli;
 
@@ -75,17 +76,39 @@ static const char examples[] =
 
 /* ---- ending ---- */
 
+static void
+put_sentence(const char *format, va_list args)
+{
+    char *text;
+    int len = vasprintf(&text, format, args);
+
+    fflush(stdout);
+    fprintf(stderr, "hivectl: ");
+    if (len >= 0) {
+        put_text(stderr, text, (size_t) len, isatty(STDERR_FILENO));
+        free(text);
+    }
+    fputc('\n', stderr);
+}
+
+void
+complain(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    put_sentence(format, args);
+    va_end(args);
+}
+
 void
 die(int status, const char *format, ...)
 {
     va_list args;
 
-    fflush(stdout);
-    fprintf(stderr, "hivectl: ");
     va_start(args, format);
-    vfprintf(stderr, format, args);
+    put_sentence(format, args);
     va_end(args);
-    fputc('\n', stderr);
     exit(status);
 }
 
@@ -95,11 +118,10 @@ die_usage(const char *command, const char *format, ...)
     const command_t *known = command_find(command);
     va_list args;
 
-    fprintf(stderr, "hivectl: ");
     va_start(args, format);
-    vfprintf(stderr, format, args);
+    put_sentence(format, args);
     va_end(args);
-    fprintf(stderr, "\nusage: hivectl %s\n",
+    fprintf(stderr, "usage: hivectl %s\n",
         known != NULL ? known->usage : "COMMAND");
     exit(EXIT_USAGE);
 }
@@ -233,11 +255,6 @@ options_take(const char *command, int argc, char **argv,
             only = 1;
             continue;
         }
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            char *help[] = { (char *) "help", (char *) command, NULL };
-
-            exit(command_help(2, help));
-        }
         option = option_find(options, argv[i], len);
         if (option == NULL) {
             die_usage(command, "there is no option %.*s", (int) len, argv[i]);
@@ -247,6 +264,9 @@ options_take(const char *command, int argc, char **argv,
                 i + 1 < argc ? argv[i + 1] : NULL);
             i++;
         } else {
+            if (option->flag != NULL && equals != NULL) {
+                die_usage(command, "%s takes no value", option->name);
+            }
             option_set(command, option, argv[i],
                 equals != NULL ? equals + 1 : NULL);
         }
@@ -257,22 +277,31 @@ options_take(const char *command, int argc, char **argv,
 
 /* ---- starting ---- */
 
-static void
-look_at_terminal(int no_color)
+void
+terminal_size(void)
 {
     struct winsize size;
     const char *columns = getenv("COLUMNS");
 
-    cli.tty = isatty(STDOUT_FILENO);
     cli.width = 80;
     cli.height = 24;
     if (cli.tty && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0
-        && size.ws_col >= 40) {
+        && size.ws_col > 0 && size.ws_row > 0) {
         cli.width = size.ws_col;
         cli.height = size.ws_row;
-    } else if (columns != NULL && atoi(columns) >= 40) {
+    } else if (columns != NULL && atoi(columns) > 0) {
         cli.width = atoi(columns);
     }
+    if (cli.width < WIDTH_MIN) {
+        cli.width = WIDTH_MIN;
+    }
+}
+
+static void
+look_at_terminal(int no_color)
+{
+    cli.tty = isatty(STDOUT_FILENO);
+    terminal_size();
     cli.color = cli.tty && !no_color && getenv("NO_COLOR") == NULL;
 }
 
@@ -293,15 +322,47 @@ set_url(const char *given)
     cli.url = url;
 }
 
+/* Of what stands behind the command: --json, --help. Returns argc. */
+static int
+take_everywhere(int argc, char **argv, int at)
+{
+    int left = at + 1, only = 0;
+
+    for (int i = at + 1; i < argc; i++) {
+        json_t *text = json_string(argv[i]);
+
+        if (text == NULL) {
+            die(EXIT_USAGE, "argument %d is not UTF-8", i);
+        }
+        json_decref(text);
+        only |= strcmp(argv[i], "--") == 0;
+        if (!only && strcmp(argv[i], "--json") == 0) {
+            cli.json = 1;
+        } else if (!only && (strcmp(argv[i], "--help") == 0
+                || strcmp(argv[i], "-h") == 0)) {
+            char *help[] = { (char *) "help", argv[at], NULL };
+
+            exit(command_help(2, help));
+        } else {
+            argv[left++] = argv[i];
+        }
+    }
+    argv[left] = NULL;
+    return left;
+}
+
 /* Options before the command are for all commands; --json may be anywhere. */
 int
 main(int argc, char **argv)
 {
     const command_t *command;
     const char *url = NULL;
-    int no_color = 0, at = 1, left;
+    int no_color = 0, at = 1;
 
-    setlocale(LC_ALL, "");
+    setlocale(LC_CTYPE, "");
+    if (MB_CUR_MAX == 1) {
+        setlocale(LC_CTYPE, "C.UTF-8");     /* what Hive says is */
+    }
     for (; at < argc && argv[at][0] == '-'; at++) {
         if (strcmp(argv[at], "--json") == 0) {
             cli.json = 1;
@@ -331,16 +392,7 @@ main(int argc, char **argv)
         die(EXIT_USAGE, "there is no command \"%s\": hivectl help lists them",
             argv[at]);
     }
-    left = at + 1;
-    for (int i = at + 1; i < argc; i++) {
-        if (strcmp(argv[i], "--json") == 0) {
-            cli.json = 1;
-        } else {
-            argv[left++] = argv[i];
-        }
-    }
-    argc = left;
-    argv[argc] = NULL;
+    argc = take_everywhere(argc, argv, at);
     curl_global_init(CURL_GLOBAL_DEFAULT);
     look_at_terminal(no_color);
     set_url(url);

@@ -176,6 +176,33 @@ columns_of(const char *text)
     return used;
 }
 
+void
+put_text(FILE *out, const char *text, size_t len, int safe)
+{
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char) text[i];
+        unsigned char next = i + 1 < len ? (unsigned char) text[i + 1] : 0;
+
+        if (!safe) {
+            putc(c, out);
+        } else if ((c < 0x20 && c != '\n' && c != '\t') || c == 0x7f) {
+            putc('?', out);
+        } else if (c == 0xc2 && next >= 0x80 && next < 0xa0) {
+            putc('?', out);     /* U+0080 to U+009F */
+            i++;
+        } else {
+            putc(c, out);
+        }
+    }
+}
+
+static void
+put_line(const char *text, size_t len)
+{
+    put_text(stdout, text, len, 1);
+    putchar('\n');
+}
+
 /* Lines that begin with blanks (code, lists) stay as they are. */
 void
 put_wrapped(const char *text)
@@ -198,12 +225,12 @@ put_wrapped(const char *text)
             if (word == len) {
                 break;
             }
-            printf("%.*s\n", (int) word, text);
+            put_line(text, word);
             text += word + 1;
             len -= word + 1;
             line -= word + 1;
         }
-        printf("%.*s\n", (int) len, text);
+        put_line(text, len);
         text += line + (text[line] == '\n');
     }
     if (!cli.tty) {

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LINES_MAX  24
+#define LINES_MAX  100
 #define BAR        10
 
 static void
@@ -101,26 +101,32 @@ put_tail(const step_view_t *step, int columns)
     fputs(ink("off"), stdout);
 }
 
+/* Columns beside the names: mark, bar, tokens, cost, and what is between. */
+#define FIXED (2 + 1 + BAR + 1 + 1 + 7 + 1 + 9 + 1)
+
 /* `below`: what it writes has a line of its own. */
 static void
 put_agent(const agent_line_t *line, int below)
 {
     const step_view_t *step = line->now;
     int running = line->running > 0, used;
+    int room = cli.width - FIXED;
+    int name = room / 2 < 18 ? room / 2 : 18;
+    int title = room - name < 18 ? room - name : 18;
 
     printf("%s%s%s ", ink(running ? "yellow" : line->done == line->steps
         ? "green" : "dim"), running ? "▸" : line->done == line->steps ? "✓"
         : "·", ink("off"));
-    used = put_clipped(line->name, strlen(line->name), 18);
-    printf("%*s ", 18 - used, "");
+    used = put_clipped(line->name, strlen(line->name), name);
+    printf("%*s ", name - used, "");
     put_bar(line->steps == 0 ? 0
         : (line->done + 0.5 * line->running) / line->steps);
     putchar(' ');
-    used = put_clipped(step->title, strlen(step->title), 18);
-    printf("%*s %7s %9s ", 18 - used, "", show_count(line->tokens),
+    used = put_clipped(step->title, strlen(step->title), title);
+    printf("%*s %7s %9s ", title - used, "", show_count(line->tokens),
         show_money(line->nano_usd));
     if (running && !below) {
-        put_tail(step, cli.width - 2 - 19 - BAR - 1 - 19 - 18 - 1);
+        put_tail(step, room - name - title - 1);
     }
     fputs("\033[K\n", stdout);
     if (below) {
@@ -136,10 +142,15 @@ int
 view_draw(const run_view_t *view, int drawn)
 {
     agent_line_t lines[LINES_MAX];
-    int count = gather(view, lines), done = 0, used, height;
-    int below = cli.width < 120 && 2 * count + 3 <= cli.height;
+    int count = gather(view, lines), done = 0, used, height, below, shown;
+    int room;
     json_int_t tokens = 0, nano_usd = 0;
     char summary[96];
+
+    terminal_size();
+    below = cli.width < 120 && 2 * count + 3 <= cli.height;
+    shown = count + 3 <= cli.height ? count : cli.height - 3;
+    shown = shown < 0 ? 0 : shown;
 
     for (size_t i = 0; i < view->count; i++) {
         done += strcmp(view->steps[i].state, "succeeded") == 0;
@@ -153,14 +164,19 @@ view_draw(const run_view_t *view, int drawn)
         view->count, show_duration(view_now() - view->began),
         show_count(tokens), show_money(nano_usd));
     fputs(ink("bold"), stdout);
-    used = put_clipped(view->description, strlen(view->description),
-        cli.width - (int) strlen(summary) - 2);
-    printf("%s%*s%s\033[K\n", ink("off"),
-        cli.width - used - (int) strlen(summary), "", summary);
-    for (int i = 0; i < count; i++) {
+    room = cli.width - (int) strlen(summary);
+    used = put_clipped(view->description, strlen(view->description), room - 2);
+    printf("%s%*s", ink("off"), room > used ? room - used : 0, "");
+    put_clipped(summary, strlen(summary), cli.width);
+    fputs("\033[K\n", stdout);
+    for (int i = 0; i < shown; i++) {
         put_agent(&lines[i], below);
     }
-    height = (below ? 2 : 1) * count + 1;
+    if (shown < count) {
+        printf("%s  and %d more%s\033[K\n", ink("dim"), count - shown,
+            ink("off"));
+    }
+    height = (below ? 2 : 1) * shown + 1 + (shown < count);
     for (int i = height; i < drawn; i++) {
         fputs("\033[K\n", stdout);
     }

@@ -206,7 +206,13 @@ make_order(const char *text, const char *requirements, const char *strategy,
     set_text(body, "requirements", requirements);
     set_text(body, "strategy", strategy);
     if (tokens != NULL) {
-        json_object_set_new(body, "max_tokens", json_integer(atoll(tokens)));
+        char *end;
+        long long n = strtoll(tokens, &end, 10);
+
+        if (end == tokens || *end != '\0') {
+            die_usage("swarm", "--max-tokens %s is no number", tokens);
+        }
+        json_object_set_new(body, "max_tokens", json_integer(n));
     }
     if (json_array_size(subtasks) > 0) {
         json_t *parts = json_array();
@@ -239,8 +245,8 @@ run(int argc, char **argv)
     if (argc != 3) {
         die_usage("swarm", "which swarm is to do what?");
     }
-    snprintf(swarm, sizeof(swarm), "%s", find_swarm(argv[1]));
     body = make_order(argv[2], requirements, strategy, tokens, subtasks);
+    snprintf(swarm, sizeof(swarm), "%s", find_swarm(argv[1]));
     reply = api("POST", body, "/api/v1/swarms/%s/tasks", swarm);
     snprintf(made, sizeof(made), "%s", text_at(reply, "id"));
     snprintf(cursor, sizeof(cursor), "%s", text_at(reply, "cursor"));
@@ -307,22 +313,21 @@ agents(int argc, char **argv)
 static int
 list(int argc, char **argv)
 {
-    json_t *reply;
+    json_t *items;
 
     if (argc > 2) {
         die_usage("swarm", "\"%s\" is not expected", argv[2]);
     }
     if (argc == 2) {
-        reply = api("GET", NULL, "/api/v1/swarms/%s/tasks?limit=100",
-            find_swarm(argv[1]));
-        show_table(json_object_get(reply, "items"), run_fields,
+        items = api_list("/api/v1/swarms/%s/tasks", find_swarm(argv[1]));
+        show_table(items, run_fields,
             "It has been given nothing to do: hivectl swarm run");
     } else {
-        reply = api("GET", NULL, "/api/v1/swarms?limit=100");
-        show_table(json_object_get(reply, "items"), swarm_fields,
+        items = api_list("/api/v1/swarms");
+        show_table(items, swarm_fields,
             "No swarms: hivectl swarm create NAME");
     }
-    json_decref(reply);
+    json_decref(items);
     return EXIT_DONE;
 }
 
@@ -412,12 +417,6 @@ command_swarm(int argc, char **argv)
         { "shutdown", shut_down },
     };
 
-    if (argc > 1 && (strcmp(argv[1], "--help") == 0
-            || strcmp(argv[1], "-h") == 0)) {
-        char *help[] = { (char *) "help", (char *) "swarm", NULL };
-
-        return command_help(2, help);
-    }
     if (argc > 1) {
         for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
             if (strcmp(argv[1], parts[i].name) == 0) {

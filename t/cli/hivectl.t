@@ -6,6 +6,8 @@ use FindBin qw($Bin);
 use lib "$Bin/../lib";
 use File::Temp ();
 use Hive::Test;
+use IO::Socket::INET;
+use POSIX ();
 use Mojo::JSON qw(decode_json encode_json);
 use Test::More;
 use Time::HiRes qw(sleep time);
@@ -47,11 +49,39 @@ like $out, qr/First steps:.*Exit codes:/s, 'is help';
 for ([qw(help swarm)], [qw(swarm --help)], [qw(--help)], [qw(swarm run --help)]) { like ok_run(@$_), qr/usage: hivectl/, 'help' }
 ($status, $out, $err) = run('dance');
 is $status, 2, 'a command that is none';
+for ([qw(swarm status --help)], [qw(whoami -h)], [qw(completion --help)]) { like ok_run(@$_), qr/usage: hivectl \Q$_->[0]/, 'help, wherever it is asked for' }
+is((run('swarm', 'shutdown', 'team', '--force=no'))[0], 2, 'an option that takes no value');
+is((run('swarm', 'run', 'team', 'x', '--max-tokens', '10k'))[0], 2, 'a number that is none');
+like +(run('swarm', 'run', 'team', "caf\xe9"))[2], qr/is not UTF-8/, 'an argument that is no text';
 for ([qw(projects dance)], [qw(swarm)], [qw(swarm dance)], [qw(tasks create)], [qw(login --colour)], [qw(models --all x y)], [qw(usage x)]) {
     is((run(@$_))[0], 2, "wrong arguments: @$_");
 }
 is((run('--url', 'ftp://x', 'whoami'))[0], 2, 'an address that is none');
 is((run('--url', 'http://127.0.0.1:1', 'login', '--email', 'a@example.org', '--password-file', $password))[0], 5, 'nobody answers there');
+
+# Somebody else answers there.
+{
+    my $other = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1', ReuseAddr => 1) or die;
+    my $url = 'http://127.0.0.1:' . $other->sockport;
+    my $pid = fork // die;
+    if (!$pid) {
+        while (my $c = $other->accept) {
+            my $head = '';
+            while (defined(my $line = <$c>)) { $head .= $line; last if $line eq "\r\n" }
+            if (my ($n) = $head =~ /^Content-Length: (\d+)/mi) { read $c, my $body, $n }
+            my ($status, $body) = $head =~ m{/auth/} ? ('200 OK', '<html>') : ('301 Moved', '');
+            print $c "HTTP/1.1 $status\r\nContent-Length: " . length($body) . "\r\nConnection: close\r\n\r\n$body";
+        }
+        POSIX::_exit(0);
+    }
+    ($status, $out, $err) = run('--url', $url, 'login', '--email', 'a@example.org', '--password-file', $password);
+    is "$status $out", '5 ', 'a page is no sign-in';
+    like $err, qr/does not answer as Hive does \(status 200\)/, 'and said so';
+    local %Hive::Test::Cli::env = (HIVE_TOKEN => 'a.b.c');
+    like +(run('--url', $url, 'projects'))[2], qr/does not answer as Hive does \(status 301\)/, 'nor is a redirection an answer';
+    kill TERM => $pid;
+    waitpid $pid, 0;
+}
 
 # ---- signing in ----
 
@@ -83,6 +113,8 @@ is $project->{name}, 'First', 'a project';
 like ok_run('projects'), qr/^\Q$project->{id}\E\tFirst\tOf many\t/m, 'is listed, plain in a pipe';
 like ok_run('projects', 'show', $project->{id}), qr/^NAME\s+First$/m, 'shown';
 is ok_run('projects', 'rm', $project->{id}), '', 'removed';
+ok_run('projects', 'create', "Caf\xc3\xa9");
+like ok_run('projects'), qr/\tCaf\xc3\xa9\t/, 'letters are whole without a locale';
 is((run('projects', 'show', $project->{id}))[0], 4, 'and gone');
 my $task = decode_json(ok_run('tasks', 'create', 'sleep', '--input', '{"ms":1}', '--title', 'A nap', '--json'));
 $hive->wait_for(10, sub { decode_json(ok_run('tasks', 'show', $task->{id}, '--json'))->{state} eq 'succeeded' });
@@ -116,6 +148,7 @@ like ok_run('swarm', 'status', 'team'), qr/^cost\s+\$0$/m, 'status';
 like ok_run('usage', '--by', 'model'), qr/^echo\t/m, 'usage';
 
 for (1 .. 101) { $hive->post('/api/v1/swarms', { token => decode_json(Hive::Test::slurp($kept))->{ $hive->url }{access_token} }, { name => "one of many $_" }) }
+cmp_ok scalar(() = ok_run('swarm', 'ls') =~ /^/mg), '>', 101, 'a list is whole';
 my $odd = decode_json(ok_run('swarm', 'create', 'R&D + more', '--json'));
 is decode_json(ok_run('swarm', 'status', 'R&D + more', '--json'))->{id}, $odd->{id}, 'a name of any letters';
 is decode_json(ok_run('swarm', 'status', 'team', '--json'))->{id}, $swarm->{id}, 'and one that a hundred newer ones stand before';
@@ -146,6 +179,24 @@ is((run('swarm', 'show', 'nobody'))[0], 4, 'no such swarm');
     my %times; $times{$_}++ for @seen;
     is_deeply [grep { $times{$_} > 1 } keys %times], [], 'nothing comes twice';
     is scalar(grep { /succeeded/ } @seen), scalar(grep { /started/ } @seen), 'and nothing is missing';
+}
+
+# nginx is away for longer than a request is tried.
+{
+    local %ENV = (PATH => $ENV{PATH}, HOME => "$home", HIVE_URL => $hive->url);
+    my $pid = fork // die;
+    if (!$pid) {
+        open STDOUT, '>', "$home/away"; open STDERR, '>&', \*STDOUT;
+        { no warnings; exec $hivectl, 'swarm', 'run', 'team', 'Away', '--strategy', 'sequential', map { ('--subtask', "leg $_") } 1 .. 30 }
+        POSIX::_exit(127);
+    }
+    ok $hive->wait_for(10, sub { -s "$home/away" }), 'one that is watched';
+    $hive->{processes}{nginx}->stop('TERM', 20);
+    sleep 6;
+    $hive->start_nginx;
+    waitpid $pid, 0;
+    is $? >> 8, 0, 'an outage is waited out' or diag Hive::Test::slurp("$home/away");
+    is scalar(() = Hive::Test::slurp("$home/away") =~ /step\.succeeded/g), 31, 'and every event told';
 }
 
 like ok_run('completion', 'bash'), qr/complete -F _hivectl hivectl/, 'completion';
