@@ -213,6 +213,10 @@ is $used{'claude-sonnet-5-5'}{tries}, 3, 'usage counts';
 is $used{'claude-sonnet-5-5'}{nano_usd}, $hive->psql("select sum(nano_usd) from cell0.usage where model_id = 'claude-sonnet-5-5'") + 0, 'and sums';
 is_deeply $hive->get('/api/v1/usage', $bob)->json->{items}, [], "nobody sees another's";
 is $hive->get('/api/v1/usage?by=hour', $ada)->code, 422, 'by what it knows only';
+$hive->psql("insert into cell0.usage select (jsonb_populate_record(null::cell0.usage, to_jsonb(u) || jsonb_build_object('id', gen_random_uuid(), 'swarm_id', gen_random_uuid()))).*
+    from (select * from cell0.usage where owner_id = '$ada->{id}' limit 1) u, generate_series(1, 1001)");
+is $hive->get('/api/v1/usage?by=swarm', $ada)->json->{code}, 'too_many_rows', 'what does not fit is not cut off in silence';
+is $hive->get('/api/v1/usage?by=day', $ada)->code, 200, 'by less it fits';
 
 $second->stop;
 $slow->stop;

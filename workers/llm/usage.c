@@ -117,9 +117,13 @@ op_usage(request_t *rq)
         value_time(asked.from), value_time(asked.to), asked.project,
         asked.swarm, asked.model, value_bool(asked.by_day),
         value_bool(asked.by_model), value_bool(asked.by_project),
-        value_bool(asked.by_swarm), value_int(ROWS_MAX));
+        value_bool(asked.by_swarm), value_int(ROWS_MAX + 1));
     buf_t out;
 
+    if (rows->nrows > ROWS_MAX) {
+        rq_raise(rq, 422, "too_many_rows", "these are more than %d rows: ask"
+            " for a shorter time, or by less", ROWS_MAX);
+    }
     buf_init(&out, rq->arena, 1024);
     buf_puts(&out, "{\"items\":");
     db_json_rows(&out, rows);

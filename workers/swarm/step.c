@@ -150,7 +150,8 @@ choose_agent(step_run_t *step, const db_result_t *sees, hive_uuid_t **tried,
 }
 
 /* By whose hands what it sees comes to its agent: who made that and who takes
- * it may be others than when the run was made. */
+ * it may be others than when the run was made. Of whoever has retired stays
+ * what is written. */
 static slice_t
 paths_json(step_run_t *step, const db_result_t *sees)
 {
@@ -160,11 +161,15 @@ paths_json(step_run_t *step, const db_result_t *sees)
     buf_putc(&out, '[');
     for (int n = 0; n < sees->nrows; n++) {
         db_row_t row = db_row_at(sees, n);
+        hive_uuid_t from = db_uuid(&row, "agent_id");
         long via = step_path(&step->team, &row, step->agent);
         value_t id = via >= 0 ? value_uuid(step->team.agents[via].id)
                               : value_null();
 
-        buf_puts(&out, n > 0 ? ",{\"src\":" : "{\"src\":");
+        if (team_find(&step->team, &from) < 0) {
+            continue;
+        }
+        buf_puts(&out, out.len > 1 ? ",{\"src\":" : "{\"src\":");
         json_put_string(&out, db_text(&row, "name"));
         buf_puts(&out, ",\"via\":");
         json_put_value(&out, &id);
