@@ -16,15 +16,29 @@
 
 #define EVENTS_QUEUED 65536    /* messages, per subscriber */
 #define LINGER_MS     1000
+#define LISTEN_MS     20
 
 static struct {
     void *socket;
     arena_t *arena;
     uint64_t failed;
     uv_poll_t poll;
-    uv_prepare_t prepare;
-    int sent;               /* since it was last listened to */
+    uv_timer_t later;
+    int listening;          /* `later` is started */
 } events;
+
+static void on_later(uv_timer_t *timer);
+
+/* Sending may swallow the wake-up that a subscription has come: looked at soon,
+ * not each time. */
+static void
+listen_later(void)
+{
+    if (!events.listening) {
+        events.listening = 1;
+        uv_timer_start(&events.later, on_later, LISTEN_MS, 0);
+    }
+}
 
 static int
 send_part(slice_t part, int flags)
@@ -56,7 +70,7 @@ send_event(const event_t *event)
         log_warn("publishing an event failed: %s", zmq_strerror(-rc));
     }
     arena_reset(events.arena);
-    events.sent = 1;
+    listen_later();
 }
 
 static event_t
@@ -157,7 +171,6 @@ hear_all(void)
         }
     }
     zmq_msg_close(&message);
-    events.sent = 0;
 }
 
 static void
@@ -174,15 +187,13 @@ on_poll(uv_poll_t *poll, int status, int readable)
     hear_all();
 }
 
-/* Sending may have swallowed the wake-up. */
 static void
-on_prepare(uv_prepare_t *prepare)
+on_later(uv_timer_t *timer)
 {
-    (void) prepare;
+    (void) timer;
 
-    if (events.sent) {
-        hear_all();
-    }
+    events.listening = 0;
+    hear_all();
 }
 
 /* ---- life ---- */
@@ -201,8 +212,7 @@ listen_to_subscribers(uv_loop_t *loop)
         return rc;
     }
     uv_poll_start(&events.poll, UV_READABLE, on_poll);
-    uv_prepare_init(loop, &events.prepare);
-    uv_prepare_start(&events.prepare, on_prepare);
+    uv_timer_init(loop, &events.later);
     return 0;
 }
 
@@ -239,7 +249,8 @@ events_start(uv_loop_t *loop, void *zmq_context, const char *endpoint)
 
     events.arena = arena_new();
     events.failed = 0;
-    events.sent = 1;            /* binding, too, may swallow */
+    events.listening = 0;
+    listen_later();
     event_set_sink(publish);
     return 0;
 }
@@ -253,7 +264,7 @@ events_stop(void)
 
     event_set_sink(NULL);
     uv_close((uv_handle_t *) &events.poll, NULL);
-    uv_close((uv_handle_t *) &events.prepare, NULL);
+    uv_close((uv_handle_t *) &events.later, NULL);
     zmq_close(events.socket);
     events.socket = NULL;
     arena_free(events.arena);
