@@ -233,6 +233,10 @@ renew(json_t *credentials)
 
     json_decref(body);
     if (passes(status)) {
+        if (status != 0) {
+            snprintf(no_answer, sizeof(no_answer), "the session cannot be"
+                " renewed now (status %ld)", status);
+        }
         json_decref(reply);
         return -1;
     }
@@ -305,35 +309,24 @@ die_problem(long status, const json_t *problem)
     die(code, "%s", detail);
 }
 
-/* 0: no answer. */
-static long
-send_signed(const char *method, const char *path, const json_t *body,
-    json_t **reply)
+/* `patient`: NULL when there is no answer, or none that lasts. */
+static json_t *
+send_signed(int patient, const char *method, const json_t *body,
+    const char *format, va_list args)
 {
-    char *authorization = api_authorization();
-    long status;
+    char path[1024], *authorization = api_authorization();
+    json_t *reply = NULL;
+    long status = 0;
 
-    *reply = NULL;
-    if (authorization == NULL) {
-        return 0;
-    }
-    status = send_request(method, path, body, authorization, reply);
-    free(authorization);
-    return status;
-}
-
-json_t *
-api(const char *method, const json_t *body, const char *format, ...)
-{
-    char path[1024];
-    json_t *reply;
-    va_list args;
-    long status;
-
-    va_start(args, format);
     vsnprintf(path, sizeof(path), format, args);
-    va_end(args);
-    status = send_signed(method, path, body, &reply);
+    if (authorization != NULL) {
+        status = send_request(method, path, body, authorization, &reply);
+        free(authorization);
+    }
+    if (patient && passes(status)) {
+        json_decref(reply);
+        return NULL;
+    }
     if (status == 0) {
         die_unreachable();
     }
@@ -344,24 +337,26 @@ api(const char *method, const json_t *body, const char *format, ...)
 }
 
 json_t *
-api_try(const char *format, ...)
+api(const char *method, const json_t *body, const char *format, ...)
 {
-    char path[1024];
     json_t *reply;
     va_list args;
-    long status;
 
     va_start(args, format);
-    vsnprintf(path, sizeof(path), format, args);
+    reply = send_signed(0, method, body, format, args);
     va_end(args);
-    status = send_signed("GET", path, NULL, &reply);
-    if (passes(status)) {
-        json_decref(reply);
-        return NULL;
-    }
-    if (status < 200 || status > 299) {
-        die_problem(status, reply);
-    }
+    return reply;
+}
+
+json_t *
+api_try(const char *format, ...)
+{
+    json_t *reply;
+    va_list args;
+
+    va_start(args, format);
+    reply = send_signed(1, "GET", NULL, format, args);
+    va_end(args);
     return reply;
 }
 

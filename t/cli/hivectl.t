@@ -69,7 +69,7 @@ is((run('--url', 'http://127.0.0.1:1', 'login', '--email', 'a@example.org', '--p
             my $head = '';
             while (defined(my $line = <$c>)) { $head .= $line; last if $line eq "\r\n" }
             if (my ($n) = $head =~ /^Content-Length: (\d+)/mi) { read $c, my $body, $n }
-            my ($status, $body) = $head =~ m{/auth/} ? ('200 OK', '<html>') : ('301 Moved', '');
+            my ($status, $body) = $head =~ m{/auth/refresh} ? ('429 Too Many', '') : $head =~ m{/auth/} ? ('200 OK', '<html>') : ('301 Moved', '');
             print $c "HTTP/1.1 $status\r\nContent-Length: " . length($body) . "\r\nConnection: close\r\n\r\n$body";
         }
         POSIX::_exit(0);
@@ -77,6 +77,14 @@ is((run('--url', 'http://127.0.0.1:1', 'login', '--email', 'a@example.org', '--p
     ($status, $out, $err) = run('--url', $url, 'login', '--email', 'a@example.org', '--password-file', $password);
     is "$status $out", '5 ', 'a page is no sign-in';
     like $err, qr/does not answer as Hive does \(status 200\)/, 'and said so';
+    mkdir $_ for "$home/old", "$home/old/hive";
+    Hive::Test::spew("$home/old/hive/credentials.json", encode_json({ $url => { access_token => 'a.b.c', refresh_token => 'x', expires_at => 1 } }));
+    {
+        local %Hive::Test::Cli::env = (XDG_CONFIG_HOME => "$home/old");
+        ($status, $out, $err) = run('--url', $url, 'whoami');
+        is $status, 5, 'a session that cannot be renewed just now';
+        like $err, qr/the session cannot be renewed now \(status 429\)/, 'and said so';
+    }
     local %Hive::Test::Cli::env = (HIVE_TOKEN => 'a.b.c');
     like +(run('--url', $url, 'projects'))[2], qr/does not answer as Hive does \(status 301\)/, 'nor is a redirection an answer';
     kill TERM => $pid;
