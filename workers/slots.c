@@ -70,7 +70,7 @@ static void
 become_child(unsigned slot, unsigned side, int report_fd, pid_t parent)
 {
     child_t child = { slot, side, report_fd, boss.quarantine,
-        &boss.names[2 * slot + side] };
+        &boss.shared->names[2 * slot + side], &boss.shared->schema_checked };
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) {

@@ -28,23 +28,30 @@ typedef struct {
 typedef struct {
     process_t sides[2];
     unsigned side;             /* of the current one, alive or not */
+    int replace;               /* a reload is to start its other side */
     uint64_t start_at;         /* 0: nothing to start */
     uint64_t backoff;
 } slot_t;
+
+/* What the processes leave each other. */
+typedef struct {
+    hive_uuid_t names[2 * SLOTS_MAX];
+    _Atomic uint64_t schema_checked;
+} shared_t;
 
 typedef struct {
     supervisor_plan_t plan;
     supervisor_hooks_t hooks;
     quarantine_t *quarantine;
-    hive_uuid_t *names;        /* 2 * SLOTS_MAX, shared: those of children */
+    shared_t *shared;
     sigset_t inherited;        /* signal mask we were started with */
     int signals;
     slot_t slots[SLOTS_MAX];
     int stopping;
     int announced;             /* READY=1 was sent */
     int reload_asked;
+    int reloading;
     uint64_t reload_began;
-    uint64_t reload_until;     /* 0: no reload under way */
     uint64_t settle_at;        /* 0: not all of the new ones are ready yet */
 } supervisor_t;
 

@@ -22,7 +22,6 @@
 /* From ready to found by every module: its reconnect interval (at most
  * 550 ms), then its ping each second. */
 #define RELOAD_SETTLE_MS 2000
-#define NAMES_SIZE       (2 * SLOTS_MAX * sizeof(hive_uuid_t))
 
 supervisor_t boss;
 
@@ -44,20 +43,68 @@ begin_reload(void)
 
     log_info("reload: %u processes", plan.processes);
     boss.plan = plan;
+    boss.reloading = 1;
     boss.reload_began = supervisor_now();
-    boss.reload_until = boss.reload_began + RELOAD_WAIT_MS;
     boss.settle_at = 0;
     for (unsigned i = 0; i < plan.processes; i++) {
         slot_t *slot = &boss.slots[i];
 
-        if (slot->sides[slot->side].role == ROLE_CURRENT) {
-            slot_start(i, !slot->side, ROLE_INCOMING);
-        } else {
+        slot->replace = slot->sides[slot->side].role == ROLE_CURRENT;
+        if (!slot->replace) {
             /* Nothing serves here: no need to wait, nor to pause. */
             slot->backoff = 0;
             slot_schedule(slot);
         }
     }
+}
+
+/* Whether another process may start: each makes work for the database that
+ * those who serve do without, so the next waits until the last is ready. When
+ * one does not get ready in its time nobody waits for the others. */
+static int
+may_start_incoming(uint64_t now)
+{
+    int wait = 0;
+
+    for (unsigned i = 0; i < 2 * SLOTS_MAX; i++) {
+        const process_t *process = &boss.slots[i / 2].sides[i % 2];
+
+        if (process->role != ROLE_INCOMING || process->ready) {
+            continue;
+        }
+        if (now >= process->started + RELOAD_WAIT_MS) {
+            return 1;
+        }
+        wait = 1;
+    }
+
+    return !wait;
+}
+
+/* Starts what may start; the slots whose new side is still to come. */
+static unsigned
+start_incoming(uint64_t now)
+{
+    unsigned left = 0;
+
+    for (unsigned i = 0; i < SLOTS_MAX; i++) {
+        slot_t *slot = &boss.slots[i];
+        const process_t *old = &slot->sides[slot->side];
+
+        if (!slot->replace) {
+            continue;
+        }
+        if (old->role != ROLE_CURRENT || old->started >= boss.reload_began) {
+            slot->replace = 0;  /* it died: what replaces it is new already */
+        } else if (may_start_incoming(now)) {
+            slot->replace = 0;
+            slot_start(i, !slot->side, ROLE_INCOMING);
+        } else {
+            left++;
+        }
+    }
+
+    return left;
 }
 
 /* One slot's choice. The new side replaces the old one unless only the old
@@ -92,18 +139,22 @@ settle_slot(unsigned index)
     process_dismiss(old);
 }
 
-static int
-all_incoming_ready(void)
+/* When the time of the last of them that is not ready is over; 0: all are. */
+static uint64_t
+incoming_until(void)
 {
+    uint64_t until = 0;
+
     for (unsigned i = 0; i < 2 * SLOTS_MAX; i++) {
         const process_t *process = &boss.slots[i / 2].sides[i % 2];
 
-        if (process->role == ROLE_INCOMING && !process->ready) {
-            return 0;
+        if (process->role == ROLE_INCOMING && !process->ready
+            && process->started + RELOAD_WAIT_MS > until) {
+            until = process->started + RELOAD_WAIT_MS;
         }
     }
 
-    return 1;
+    return until;
 }
 
 static void
@@ -111,11 +162,11 @@ settle_reload(void)
 {
     uint64_t now = supervisor_now();
 
-    if (boss.reload_until == 0) {
+    if (!boss.reloading) {
         return;
     }
     if (boss.settle_at == 0) {
-        if (!all_incoming_ready() && now < boss.reload_until) {
+        if (start_incoming(now) > 0 || now < incoming_until()) {
             return;
         }
         boss.settle_at = now;
@@ -127,7 +178,7 @@ settle_reload(void)
         return;
     }
 
-    boss.reload_until = 0;
+    boss.reloading = 0;
     boss.settle_at = 0;
     for (unsigned i = 0; i < SLOTS_MAX; i++) {
         settle_slot(i);
@@ -143,7 +194,7 @@ stop_all(void)
     int again = boss.stopping;
 
     boss.stopping = 1;
-    boss.reload_until = 0;
+    boss.reloading = 0;
     boss.settle_at = 0;
     boss.reload_asked = 0;
     if (!again) {
@@ -241,7 +292,7 @@ poll_timeout(void)
     uint64_t now = supervisor_now();
     uint64_t at = now + 60000;
 
-    sooner(&at, boss.settle_at != 0 ? boss.settle_at : boss.reload_until);
+    sooner(&at, boss.settle_at != 0 ? boss.settle_at : incoming_until());
     for (unsigned i = 0; i < SLOTS_MAX; i++) {
         const slot_t *slot = &boss.slots[i];
 
@@ -339,7 +390,7 @@ supervise(void)
             continue;
         }
         settle_reload();
-        if (boss.reload_asked && boss.reload_until == 0
+        if (boss.reload_asked && !boss.reloading
             && slots_count(ROLE_LEAVING) == 0) {
             begin_reload();
         }
@@ -356,9 +407,9 @@ supervisor_run(const supervisor_plan_t *plan,
     boss.plan = *plan;
     boss.hooks = *hooks;
     boss.quarantine = quarantine_new();
-    boss.names = mmap(NULL, NAMES_SIZE, PROT_READ | PROT_WRITE,
+    boss.shared = mmap(NULL, sizeof(*boss.shared), PROT_READ | PROT_WRITE,
         MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (boss.quarantine == NULL || boss.names == MAP_FAILED
+    if (boss.quarantine == NULL || boss.shared == MAP_FAILED
         || metrics_new(2 * SLOTS_MAX) != 0 || open_signals() != 0) {
         log_error("starting the supervisor failed: %s", strerror(errno));
         return 1;
@@ -378,7 +429,7 @@ supervisor_run(const supervisor_plan_t *plan,
         unlink(hooks->pidfile);
     }
     quarantine_free(boss.quarantine);
-    munmap(boss.names, NAMES_SIZE);
+    munmap(boss.shared, sizeof(*boss.shared));
     metrics_free();
     close(boss.signals);
     sigprocmask(SIG_SETMASK, &boss.inherited, NULL);

@@ -26,6 +26,7 @@ typedef struct {
     hive_uuid_t *name;         /* what it calls itself where others see it; at
                                 * its start, what the one before it here did,
                                 * which is dead. Zero: nothing */
+    _Atomic uint64_t *schema_checked;  /* shared by all: db_config_t.checked */
 } child_t;
 
 /* Told by a child of itself: once, that its sockets are bound; after that

@@ -339,6 +339,7 @@ start_database(void)
         .statement_timeout_ms = settings->database.statement_timeout,
         .lock_timeout_ms = settings->database.lock_timeout,
         .schema_version = DB_SCHEMA_CHANGE,
+        .checked = worker.child->schema_checked,
     };
     int rc = db_start(&worker.loop, &config);
 

@@ -96,6 +96,45 @@ a_wrong_schema_is_told_and_mended(void **state)
     db_on_change(NULL);
 }
 
+/* Of many processes one checks: what it has found to fit, others believe, but
+ * of no other version, and not of what they have once looked at themselves. */
+static void
+a_checked_schema_is_not_checked_again(void **state)
+{
+    static _Atomic uint64_t checked;
+    uint64_t found;
+
+    (void) state;
+    db_down();
+    checked = 0;
+    config.checked = &checked;
+    db_up();
+    found = checked;
+    assert_int_not_equal(found, 0);
+    db_down();
+
+    /* A statement that does not fit shows who looks. */
+    sql("alter table cell0.counters rename to counted");
+    db_up();
+    assert_int_equal(run(op_echo, 1), 204);
+    assert_int_equal(run(op_bump, 1), 500);
+    sql("insert into sqitch.changes values ('3', 'third', 'hive')");
+    schema_check();
+    loop_for(500);
+    assert_false(facts().version_ok);
+    assert_int_equal(checked, 0);
+    checked = found;
+    sql("delete from sqitch.changes where change = 'third'");
+    schema_check();
+    loop_for(500);
+    assert_false(facts().version_ok);
+    sql("alter table cell0.counted rename to counters");
+    schema_check();
+    loop_for(500);
+    assert_true(facts().version_ok);
+    assert_int_equal(run(op_bump, 1), 204);
+}
+
 static void
 a_database_without_registry_is_no_schema(void **state)
 {
@@ -401,6 +440,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_changed_result_type_is_followed),
         TEST(a_wrong_schema_is_told_and_mended),
+        TEST(a_checked_schema_is_not_checked_again),
         TEST(a_database_without_registry_is_no_schema),
         TEST(terminated_backends_are_replaced),
         TEST(idle_connections_that_died_are_noticed),

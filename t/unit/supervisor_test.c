@@ -30,7 +30,7 @@ typedef struct {
     _Atomic unsigned starts;
     _Atomic unsigned drained;          /* SIGTERM seen and obeyed */
     _Atomic int dies_at_once;
-    _Atomic int unready;               /* new children do not get ready */
+    _Atomic int unready;               /* children do not get ready */
     _Atomic int deaf;                  /* new children ignore SIGTERM */
     _Atomic int hangs;                 /* they are not heard of any more */
     _Atomic int bad_config;
@@ -45,6 +45,7 @@ static int
 play_child(const child_t *child, void *arg)
 {
     sigset_t set;
+    int ready = 0;
 
     (void) arg;
     shared->starts++;
@@ -57,10 +58,13 @@ play_child(const child_t *child, void *arg)
     sigprocmask(SIG_BLOCK, &set, NULL);
     shared->pids[child->slot][child->side] = getpid();
     child_report_up(child);
-    child_report_ready(child, !shared->unready);
     for ( ;; ) {
         struct timespec tick = { 0, 100000000 };
 
+        if (!ready && !shared->unready) {
+            ready = 1;
+            child_report_ready(child, ready);
+        }
         if (!shared->hangs) {
             child_report_alive(child);
         }
@@ -223,6 +227,26 @@ test_reload_takes_the_other_side(void **state)
     kill(pid, SIGHUP);
     eventually(!alive(shared->pids[SLOTS][0]));
     await_all(1);
+    stop_supervisor(pid, 0);
+}
+
+/* A start is work for the database, which has requests to serve. */
+static void
+test_reload_starts_one_after_the_other(void **state)
+{
+    pid_t pid = start_supervisor();
+
+    (void) state;
+    await_all(0);
+    shared->unready = 1;
+    kill(pid, SIGHUP);
+    eventually(shared->starts == SLOTS + 1);
+    usleep(500000);
+    assert_int_equal(shared->starts, SLOTS + 1);
+
+    shared->unready = 0;
+    await_all(1);
+    eventually(shared->drained == SLOTS);
     stop_supervisor(pid, 0);
 }
 
@@ -446,6 +470,7 @@ main(void)
         cmocka_unit_test(test_restarts_what_dies),
         cmocka_unit_test(test_backs_off),
         cmocka_unit_test(test_reload_takes_the_other_side),
+        cmocka_unit_test(test_reload_starts_one_after_the_other),
         cmocka_unit_test(test_reload_keeps_what_works),
         cmocka_unit_test(test_kills_what_does_not_drain),
         cmocka_unit_test(test_replaces_what_hangs),

@@ -1,6 +1,9 @@
 /* connection.c: one connection's life: connecting, its socket in the loop,
  * going down and coming back.
  *
+ * At first those of a group come one after the other, each started by the one
+ * before it: the server forks for each, and has others to serve.
+ *
  * All changes of state are in connection_up and connection_down. Whatever
  * finds a connection broken marks it (connection_fail); the prepare hook,
  * where nobody is in the middle of using one, takes it down. The same hook
@@ -251,6 +254,10 @@ connection_up(connection_t *connection)
     connection->incarnation++;
     connection->why[0] = '\0';
     group->up++;
+    if (connection->incarnation == 1
+        && connection + 1 < group->connections + group->count) {
+        connection_start(connection + 1);
+    }
     poll_want(connection, UV_READABLE);
     db_changed();
     if (group == &db.groups[GROUP_READ] && group->up == 1) {

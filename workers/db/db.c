@@ -346,7 +346,7 @@ group_init(group_t *group, const char *name, unsigned count, unsigned depth)
 int
 db_start(uv_loop_t *loop, const db_config_t *config)
 {
-    unsigned i, k;
+    unsigned i;
 
     if (db.running || config->conninfo == NULL
         || config->cell_schema == NULL || !valid_name(config->cell_schema)) {
@@ -375,9 +375,7 @@ db_start(uv_loop_t *loop, const db_config_t *config)
                config->transactions, 1);
     db.running = 1;
     for (i = 0; i < GROUPS; i++) {
-        for (k = 0; k < db.groups[i].count; k++) {
-            connection_start(&db.groups[i].connections[k]);
-        }
+        connection_start(&db.groups[i].connections[0]);
     }
     return 0;
 }

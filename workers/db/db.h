@@ -14,8 +14,8 @@
  * answered after the commit; when one fails, each is run again alone. All
  * others go to a write lane, alone in their own transaction. Parameters and results are
  * binary; a statement casts each parameter ($1::uuid). Every statement is
- * prepared at start against the live schema, so a binary that does not fit
- * its database does not start.
+ * prepared at start against the live schema (by the first process of many),
+ * so a binary that does not fit its database does not start.
  *
  * All calls below suspend the calling fiber and raise on failure:
  *   503 "database_unavailable" (Retry-After)  no connection, or it broke
@@ -161,6 +161,10 @@ typedef struct {
     unsigned lock_timeout_ms;
     const char *schema_version; /* newest change of sqitch.plan (its name);
                                    NULL: any schema will do */
+    /* Shared by processes of one binary, which are not all to check what one
+     * has found to fit: which database and version that was. 0: none; NULL:
+     * each checks for itself. */
+    _Atomic uint64_t *checked;
     /* Named statements other than the compiled ones (tests); NULL: those. */
     const query_t *statements;
     unsigned nstatements;
