@@ -51,11 +51,12 @@ const command_t commands[] = {
         "                     [--strategy S] [--subtask TITLE]...\n"
         "       hivectl swarm watch SWARM [RUN] | show SWARM [RUN] |"
         " cancel SWARM RUN\n"
+        "       hivectl swarm retry SWARM [RUN] [--detach]\n"
         "       hivectl swarm shutdown SWARM [--force]",
         "Swarms of agents. SWARM is an id or a name. `run` gives the swarm a"
         " piece of work\nand shows it live; when the terminal goes away the"
-        " work goes on, and `watch` shows\nit again. In a pipe each event is"
-        " a line." },
+        " work goes on, and `watch` shows\nit again; `retry` does once more"
+        " what of a run did not succeed. In a pipe each\nevent is a line." },
     { "completion", command_completion, "completion bash|zsh",
         "Prints completion for a shell: eval \"$(hivectl completion bash)\"" },
     { "help", command_help, "help [COMMAND]", "Explains a command." },
@@ -175,7 +176,7 @@ command_completion(int argc, char **argv)
     static const char words[] = "login logout whoami projects tasks models"
         " usage swarm completion help";
     static const char swarm[] = "create ls status agents spawn run watch show"
-        " cancel shutdown";
+        " cancel retry shutdown";
 
     if (argc != 2 || (strcmp(argv[1], "bash") != 0
             && strcmp(argv[1], "zsh") != 0)) {

@@ -225,11 +225,29 @@ make_order(const char *text, const char *requirements, const char *strategy,
     return body;
 }
 
+/* A run that has begun, as the server tells of it (taken): shown until it has
+ * ended, or only named. */
+static int
+follow(json_t *reply, const char *swarm, int detach)
+{
+    char id[40], cursor[128];
+
+    snprintf(id, sizeof(id), "%s", text_at(reply, "id"));
+    snprintf(cursor, sizeof(cursor), "%s", text_at(reply, "cursor"));
+    if (detach && cli.json) {
+        show_json(reply);
+    } else if (detach) {
+        puts(id);
+    }
+    json_decref(reply);
+    return detach ? EXIT_DONE : live_watch(swarm, id, cursor);
+}
+
 static int
 run(int argc, char **argv)
 {
     const char *requirements = NULL, *strategy = NULL, *tokens = NULL;
-    int detach = 0, status = EXIT_DONE;
+    int detach = 0;
     json_t *subtasks = json_array(), *body, *reply;
     const option_t options[] = {
         { "--requirements", "-r", &requirements, NULL, NULL },
@@ -239,7 +257,7 @@ run(int argc, char **argv)
         { "--detach", "-d", NULL, &detach, NULL },
         { NULL, NULL, NULL, NULL, NULL }
     };
-    char swarm[40], made[40], cursor[128];
+    char swarm[40];
 
     argc = options_take("swarm", argc, argv, options);
     if (argc != 3) {
@@ -248,22 +266,9 @@ run(int argc, char **argv)
     body = make_order(argv[2], requirements, strategy, tokens, subtasks);
     snprintf(swarm, sizeof(swarm), "%s", find_swarm(argv[1]));
     reply = api("POST", body, "/api/v1/swarms/%s/tasks", swarm);
-    snprintf(made, sizeof(made), "%s", text_at(reply, "id"));
-    snprintf(cursor, sizeof(cursor), "%s", text_at(reply, "cursor"));
-    if (detach) {
-        if (cli.json) {
-            show_json(reply);
-        } else {
-            puts(made);
-        }
-    }
-    json_decref(reply);
     json_decref(body);
     json_decref(subtasks);
-    if (!detach) {
-        status = live_watch(swarm, made, cursor);
-    }
-    return status;
+    return follow(reply, swarm, detach);
 }
 
 static int
@@ -381,6 +386,28 @@ cancel(int argc, char **argv)
     return EXIT_DONE;
 }
 
+/* What succeeded stays; the rest is shown as it is done again. */
+static int
+retry(int argc, char **argv)
+{
+    char swarm[40];
+    int detach = 0;
+    const option_t options[] = {
+        { "--detach", "-d", NULL, &detach, NULL },
+        { NULL, NULL, NULL, NULL, NULL }
+    };
+    json_t *reply;
+
+    argc = options_take("swarm", argc, argv, options);
+    if (argc != 2 && argc != 3) {
+        die_usage("swarm", "which swarm?");
+    }
+    snprintf(swarm, sizeof(swarm), "%s", find_swarm(argv[1]));
+    reply = api("POST", NULL, "/api/v1/swarms/%s/tasks/%s/retry", swarm,
+        api_escape(find_run(swarm, argc == 3 ? argv[2] : NULL)));
+    return follow(reply, swarm, detach);
+}
+
 static int
 shut_down(int argc, char **argv)
 {
@@ -414,7 +441,7 @@ command_swarm(int argc, char **argv)
         { "create", create }, { "ls", list }, { "status", status },
         { "agents", agents }, { "spawn", spawn }, { "run", run },
         { "watch", watch }, { "show", show }, { "cancel", cancel },
-        { "shutdown", shut_down },
+        { "retry", retry }, { "shutdown", shut_down },
     };
 
     if (argc > 1) {

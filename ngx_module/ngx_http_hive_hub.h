@@ -16,7 +16,8 @@
  * ngx_http_hive_upgrade.c    from a request to such a connection
  * ngx_http_hive_ticket.c     one-time tickets, for who can send no header
  * ngx_http_hive_message.c    what clients say, and what they are told
- * ngx_http_hive_sse.c        server-sent events
+ * ngx_http_hive_sse.c        server-sent events: their requests
+ * ngx_http_hive_sse_event.c  what is written into them
  * ngx_http_hive_history.c    history, with a wait for more of it
  * ngx_http_hive_stats.c      /api/v1/websocket/stats and health
  *

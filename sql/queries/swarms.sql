@@ -306,7 +306,7 @@ where r.id = $3::uuid
 -- ---- steps ----
 
 -- name: swarm_step_get (read)
--- Step $2 of run $1, with its run.
+-- Step $2 of run $1, with its run, for task $3.
 select t.role, t.title, t.brief, t.kind, to_jsonb(t.needs) as needs,
        t.consumer, t.agent_id, t.scores, to_jsonb(t.tried) as tried,
        t.failures::bigint, t.state, t.attempt::bigint, t.output, t.error,
@@ -314,7 +314,9 @@ select t.role, t.title, t.brief, t.kind, to_jsonb(t.needs) as needs,
        r.swarm_id, r.owner_id, r.description, r.requirements, r.topology,
        r.strategy, r.max_agents::bigint, r.max_tokens::bigint,
        r.coordinator, r.priority::bigint, r.state as run_state,
-       s.project_id,
+       s.project_id, coalesce((select k.attempt_base from tasks k
+                               where k.id = $3::uuid), 0)::bigint
+           as attempt_base,
        (select c.agent_id from swarm_steps c
         where c.run_id = t.run_id and c.name = t.consumer) as consumer_agent
 from swarm_steps t
@@ -428,6 +430,40 @@ select e.*
 from r
 cross join lateral swarm_tell(r.swarm_id, 'run.succeeded',
     jsonb_build_object('run_id', r.id)) e
+
+-- name: swarm_run_resume
+-- Run $1, whose tasks are tried again, goes on, with all of its steps that
+-- failed or were cancelled. $2: only if the run has ended, or that step failed
+-- (null: whatever). No row: that is not so, or the swarm takes no more work.
+with r as (
+    update swarm_runs r
+    set state = 'running', error = null, finished_at = null
+    from swarms s
+    where r.id = $1::uuid and (r.state <> 'succeeded') is true
+      and s.id = r.swarm_id and (s.state = 'active') is true
+      and ($2::text is null or r.state <> 'running' or (
+          select (f.state = 'failed') is true from swarm_steps f
+          where f.run_id = r.id and f.name = $2::text)) is true
+    returning r.id, r.swarm_id
+), st as (
+    update swarm_steps t
+    set state = 'waiting', error = null, finished_at = null, tried = '{}',
+        failures = 0
+    from r
+    where t.run_id = r.id and (t.state in ('failed', 'cancelled')) is true
+    returning t.run_id
+)
+select e.*
+from r
+cross join lateral swarm_tell(r.swarm_id, 'run.retried',
+    jsonb_build_object('run_id', r.id)) e
+where (select count(*) from st) >= 0
+
+-- name: swarm_run_wanted (read)
+-- A row when the swarm of run $1 takes work.
+select s.id from swarm_runs r
+join swarms s on s.id = r.swarm_id and (s.state = 'active') is true
+where r.id = $1::uuid
 
 -- ---- what nobody else says ----
 

@@ -171,6 +171,8 @@ $id = ok_run('swarm', 'run', 'team', 'Another', '--detach');
 chomp $id;
 ok_run('swarm', 'cancel', 'team', $id);
 is((run('swarm', 'watch', 'team', $id))[0], 6, 'a cancelled one has a code of its own');
+like ok_run('swarm', 'retry', 'team', $id), qr/Another/, 'tried again, it is shown to its end';
+is((run('swarm', 'retry', 'team', $id))[0], 1, 'what has succeeded is not tried again');
 is((run('swarm', 'show', 'nobody'))[0], 4, 'no such swarm');
 
 # The connection drops in the middle: the watcher goes on where it was.

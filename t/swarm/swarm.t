@@ -239,9 +239,53 @@ subtest 'cancelled as the run of tasks it is' => sub {
     my $run = give($swarm, { description => 'x' })->json->{id};
     is $hive->post("/api/v1/runs/$run/cancel", $ada)->code, 200, 'by its other name';
     is ended($swarm, $run)->{state}, 'cancelled', 'is cancelled';
-    is $hive->post("/api/v1/runs/$run/retry", $ada)->code, 200, 'tried again by that name';
-    ok $hive->wait_for(20, sub { $hive->get("/api/v1/runs/$run", $ada)->json->{state} eq 'failed' }), 'it fails: a swarm is given work anew';
     $models->chaos({});
+    is $hive->post("/api/v1/runs/$run/retry", $ada)->code, 200, 'tried again by that name';
+    ok $hive->wait_for(20, sub { run_of($swarm, $run)->{state} eq 'succeeded' }), 'it goes on';
+};
+
+# One step of two fails, at once; the model comes back.
+subtest 'a run that failed is tried again' => sub {
+    for my $how (qw(swarm run task)) {
+        my $swarm = swarm(agents => [agents(qw(coordinator coder))], model => 'claude-haiku-4-5')->{id};
+        $models->chaos({ latencyMs => 1000 });
+        my $run = give($swarm, { description => 'x', strategy => 'sequential', subtasks => [{ title => 'a' }, { title => 'b' }] })->json->{id};
+        is $hive->post("/api/v1/swarms/$swarm/tasks/$run/retry", $ada)->json->{code}, 'run_running', 'not while it goes on';
+        $hive->wait_for(10, sub { (step(run_of($swarm, $run), 'part-1') // {})->{state} eq 'running' });
+        $hive->psql("update hive.models set status = 'retired' where id = 'claude-haiku-4-5'");
+        my $now = ended($swarm, $run);
+        is $now->{state}, 'failed', "$how: failed";
+        $models->chaos({});
+        $hive->psql("update hive.models set status = 'active' where id = 'claude-haiku-4-5'");
+        is $hive->post("/api/v1/swarms/$swarm/tasks/$run/retry", $eve)->code, 404, 'not by somebody else';
+        my $path = $how eq 'swarm' ? "swarms/$swarm/tasks/$run" : $how eq 'run' ? "runs/$run" : 'tasks/' . (grep { $_->{state} eq 'failed' } @{ $hive->get("/api/v1/runs/$run/tasks", $ada)->json->{items} })[0]{id};
+        my $res = $hive->post("/api/v1/$path/retry", $ada);
+        is $res->code, 200, 'tried again' or diag $res->body;
+        is $res->json->{state}, 'running', 'it runs' if $how eq 'swarm';
+        is $res->json->{error}, undef, 'and has no error any more';
+        ok $hive->wait_for(20, sub { ($now = run_of($swarm, $run))->{state} eq 'succeeded' }), 'to its end' or diag encode_json($now);
+        is_deeply [map { "$_->{name} $_->{state}" } @{ $now->{steps} }], ['part-1 succeeded', 'part-2 succeeded', 'result succeeded'], 'all of it';
+        is step($now, 'part-1')->{tries}, 1, 'what was done is not done again';
+        is $now->{finished_at} ? 1 : 0, 1, 'it has ended once more';
+        is $hive->post("/api/v1/swarms/$swarm/tasks/$run/retry", $ada)->json->{code}, 'run_succeeded', 'after which nothing is left';
+        my $told = $hive->psql("select count(*) filter (where type = 'run.retried') || ' ' || count(*) filter (where type = 'run.failed') || ' ' || count(*) filter (where type = 'run.succeeded') from cell0.events where channel = 'swarm:$swarm'");
+        like $told, qr/^1 1 1$/m, 'each told once';
+    }
+};
+
+subtest 'a run of a swarm that takes no more work is not tried again' => sub {
+    my $swarm = swarm(agents => [agents(qw(coordinator coder))])->{id};
+    $models->chaos({ latencyMs => 5000 });
+    my $run = give($swarm, { description => 'x' })->json->{id};
+    $hive->post("/api/v1/swarms/$swarm/tasks/$run/cancel", $ada);
+    is ended($swarm, $run)->{state}, 'cancelled', 'cancelled';
+    $models->chaos({});
+    is $hive->post("/api/v1/swarms/$swarm/shutdown", $ada)->json->{state}, 'terminated', 'its swarm too';
+    is $hive->post("/api/v1/swarms/$swarm/tasks/$run/retry", $ada)->json->{code}, 'swarm_not_active', 'refused';
+    is $hive->get("/api/v1/runs/$run", $ada)->json->{state}, 'cancelled', 'and nothing has begun';
+    is $hive->post("/api/v1/runs/$run/retry", $ada)->code, 200, 'by its other name it begins';
+    ok $hive->wait_for(20, sub { $hive->get("/api/v1/runs/$run", $ada)->json->{state} eq 'failed' }), 'and fails';
+    is run_of($swarm, $run)->{state}, 'cancelled', 'the swarm does not say otherwise';
 };
 
 subtest 'a model that is gone in the middle' => sub {

@@ -63,6 +63,13 @@ typedef struct {
     int64_t max_tokens;         /* of each answer */
 } order_t;
 
+/* A run whose tasks are tried again goes on: what failed or was cancelled is
+ * to be done anew, by whoever may. `step`: only if it has ended, or that step
+ * has failed. In rq->transaction. 0: there is nothing to resume, or the swarm
+ * takes no more work; when that is so only now, raises 409
+ * "swarm_not_active". */
+int run_resume(request_t *rq, hive_uuid_t run, slice_t step);
+
 /* Parts of a JSON array (`field`: what it is called where it comes from), in
  * the arena; NULL when anything was reported. Names are made when there are
  * none. */

@@ -103,18 +103,26 @@ op_swarm_task_get(request_t *rq)
     reply_run(rq);
 }
 
+static hive_uuid_t
+existing_run(request_t *rq)
+{
+    hive_uuid_t run = rq_param_uuid(rq, 1);
+
+    if (db_row(rq, Q_SWARM_RUN_EXISTS, value_uuid(rq->user),
+            value_uuid(rq_param_uuid(rq, 0)), value_uuid(run)) == NULL) {
+        raise_missing(rq);
+    }
+    return run;
+}
+
 /* Of the run of tasks it is; what the swarm has to say of it follows as soon
  * as that has ended (keeper.c). */
 static void
 cancel(request_t *rq, void *arg)
 {
-    hive_uuid_t run = rq_param_uuid(rq, 1);
+    hive_uuid_t run = existing_run(rq);
 
     (void) arg;
-    if (db_row(rq, Q_SWARM_RUN_EXISTS, value_uuid(rq->user),
-            value_uuid(rq_param_uuid(rq, 0)), value_uuid(run)) == NULL) {
-        raise_missing(rq);
-    }
     if (!run_cancel(rq, run)) {
         rq_raise(rq, 409, "run_finished", "the run has ended");
     }
@@ -124,5 +132,49 @@ void
 op_swarm_task_cancel(request_t *rq)
 {
     db_transact(rq, cancel, NULL);
+    reply_run(rq);
+}
+
+__attribute__((noreturn))
+static void
+raise_inactive(request_t *rq)
+{
+    rq_raise(rq, 409, "swarm_not_active", "the swarm takes no more work");
+}
+
+int
+run_resume(request_t *rq, hive_uuid_t run, slice_t step)
+{
+    const db_row_t *told = db_row(rq, Q_SWARM_RUN_RESUME, value_uuid(run),
+        step.data != NULL ? value_text(step) : value_null());
+
+    if (told == NULL) {
+        return 0;
+    }
+    /* The swarm is locked by that event: now it says for good what it is. */
+    if (db_row(rq, Q_SWARM_RUN_WANTED, value_uuid(run)) == NULL) {
+        raise_inactive(rq);
+    }
+    event_publish(rq, told);
+    return 1;
+}
+
+/* The run of tasks first, as everywhere. */
+static void
+retry(request_t *rq, void *arg)
+{
+    hive_uuid_t run = existing_run(rq);
+
+    (void) arg;
+    run_retry(rq, run);
+    if (!run_resume(rq, run, SLICE_NONE)) {
+        raise_inactive(rq);
+    }
+}
+
+void
+op_swarm_task_retry(request_t *rq)
+{
+    db_transact(rq, retry, NULL);
     reply_run(rq);
 }

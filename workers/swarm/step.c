@@ -314,7 +314,8 @@ step_fail(step_run_t *step, int final, const char *code,
 {
     request_t *rq = step->rq;
     int last = final || db_int(step->row, "failures") + 1 >= STEP_FAILURES
-        || step->run->attempt >= STEP_ATTEMPTS;
+        || step->run->attempt - db_int(step->row, "attempt_base")
+           >= STEP_ATTEMPTS;
     buf_t error;
 
     buf_init(&error, rq->arena, 256);
@@ -418,7 +419,33 @@ static void
 read_step(step_run_t *step)
 {
     step->row = db_row(step->rq, Q_SWARM_STEP_GET, value_uuid(step->run->run),
-        value_text(step->name));
+        value_text(step->name), value_uuid(step->run->id));
+}
+
+static void
+resume(request_t *rq, void *arg)
+{
+    step_run_t *step = arg;
+
+    run_resume(rq, step->run->run, step->name);
+}
+
+/* Somebody has had the tasks of a run that had ended tried again, under their
+ * own names: the run as the swarm has it goes on. A step that has failed since
+ * (attempts count on) is another matter: fail_again. */
+static void
+resume_retried(step_run_t *step)
+{
+    int64_t attempt = db_int(step->row, "attempt");
+    slice_t run = db_text(step->row, "run_state");
+
+    if (slice_equal(run, SLICE("failed"))
+        || slice_equal(run, SLICE("cancelled"))
+        || (slice_equal(db_text(step->row, "state"), SLICE("failed"))
+            && attempt <= db_int(step->row, "attempt_base"))) {
+        db_transact(step->rq, resume, step);
+        read_step(step);
+    }
 }
 
 /* Nonzero when there is nothing left to do but to say so. */
@@ -433,7 +460,8 @@ has_ended(step_run_t *step)
         fail_again(step);
     } else if (!slice_equal(db_text(step->row, "run_state"),
                    SLICE("running"))) {
-        task_fail(step->run, 1, "run_ended", "the run of this step has ended");
+        task_fail(step->run, 1, "run_ended", "the run of this step has ended,"
+            " and its swarm takes no more work");
     } else {
         return 0;
     }
@@ -446,7 +474,6 @@ execute_swarm(task_run_t *run)
     request_t *rq = run->rq;
     step_run_t step = { .run = run, .rq = rq, .name = step_name(run) };
     const db_result_t *sees;
-
     hive_uuid_t coordinator;
 
     if (step.name.data != NULL) {
@@ -467,6 +494,7 @@ execute_swarm(task_run_t *run)
         task_fail(run, 1, "swarm_empty", "all agents have retired");
         return;
     }
+    resume_retried(&step);
     if (has_ended(&step)) {
         return;
     }

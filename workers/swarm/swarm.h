@@ -28,6 +28,7 @@ void op_swarm_task_create(request_t *rq);
 void op_swarm_task_list(request_t *rq);
 void op_swarm_task_get(request_t *rq);
 void op_swarm_task_cancel(request_t *rq);
+void op_swarm_task_retry(request_t *rq);
 
 /* At start: the channel `swarm:`, and the kind `swarm` of tasks, so many at
  * once in each process. */

@@ -179,8 +179,8 @@ take_freed(request_t *rq, const db_row_t *row)
     }
 }
 
-static void
-retry_run(request_t *rq, hive_uuid_t id)
+void
+run_retry(request_t *rq, hive_uuid_t id)
 {
     slice_t state = db_text(lock_run(rq, id), "state");
     const db_result_t *rows;
@@ -213,5 +213,5 @@ retry_run(request_t *rq, hive_uuid_t id)
 void
 op_run_retry(request_t *rq)
 {
-    change_run(rq, retry_run);
+    change_run(rq, run_retry);
 }

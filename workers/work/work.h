@@ -100,6 +100,11 @@ void run_add_steps(task_run_t *run, const json_t *steps);
  * told to. 0 when it had ended already; raises 404. */
 int run_cancel(request_t *rq, hive_uuid_t id);
 
+/* Has what of a run of rq->user did not succeed tried again, in
+ * rq->transaction. Raises 404, 409 "run_running", "run_succeeded",
+ * "run_expired". */
+void run_retry(request_t *rq, hive_uuid_t id);
+
 extern const resource_t schedule_resource;
 
 void op_schedule_list(request_t *rq);
