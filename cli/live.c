@@ -339,6 +339,10 @@ end(live_t *live)
             draw(live);
         }
         show_run(run);
+        if (cli.tty && status != EXIT_DONE) {
+            printf("What did not succeed can be done again:"
+                " hivectl swarm retry %s %s\n", live->swarm, live->run);
+        }
     }
     json_decref(run);
     return status;
