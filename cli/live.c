@@ -92,9 +92,10 @@ take_data(live_t *live)
         live->refused |= strcmp(type, "error") == 0
             || strcmp(type, "unsubscribed") == 0;
         step = view_take_event(&live->view, event);
-        live->told_end |= strcmp(about, live->run) == 0
-            && strncmp(type, "run.", 4) == 0
-            && view_ended(&live->view);
+        if (strcmp(about, live->run) == 0 && strncmp(type, "run.", 4) == 0) {
+            live->told_end = view_ended(&live->view);
+            live->ended_at = 0;
+        }
         if (!cli.tty && (about[0] == '\0'
                 ? strcmp(type, "message.delta") == 0
                 : strcmp(about, live->run) == 0)) {
@@ -322,6 +323,7 @@ show_run(const json_t *run)
         show_money(number_at(run, "nano_usd")));
 }
 
+/* The exit status; -1: it goes on after all, somebody has had it tried again. */
 static int
 end(live_t *live)
 {
@@ -331,7 +333,13 @@ end(live_t *live)
     int status = strcmp(state, "succeeded") == 0 ? EXIT_DONE
         : strcmp(state, "cancelled") == 0 ? EXIT_CANCELLED : EXIT_FAILED;
 
-    view_take_run(&live->view, run);
+    take_run(live, run);
+    if (!view_ended(&live->view)) {
+        json_decref(run);
+        live->told_end = 0;
+        live->ended_at = 0;
+        return -1;
+    }
     if (cli.json) {
         show_json(run);
     } else {
@@ -355,7 +363,7 @@ live_watch(const char *swarm, const char *run, const char *cursor)
     struct sigaction action = { .sa_handler = on_interrupt,
         .sa_flags = SA_RESETHAND };     /* the second time it ends at once */
     json_t *now;
-    int failures = 0;
+    int failures = 0, status = -1;
 
     snprintf(live.swarm, sizeof(live.swarm), "%s", swarm);
     snprintf(live.run, sizeof(live.run), "%s", run);
@@ -367,19 +375,24 @@ live_watch(const char *swarm, const char *run, const char *cursor)
     take_run(&live, now);
     json_decref(now);
     if (cursor[0] == '\0' && view_ended(&live.view)) {
-        return end(&live);
+        status = end(&live);
     }
-    while (!has_ended(&live) && !api_interrupted) {
-        stream(&live);
-        failures = live.opened && !live.refused ? 0 : failures + 1;
-        if (!has_ended(&live) && !api_interrupted) {
-            pause_before_next(failures);
+    while (status < 0) {
+        while (!has_ended(&live) && !api_interrupted) {
+            stream(&live);
+            failures = live.opened && !live.refused ? 0 : failures + 1;
+            if (!has_ended(&live) && !api_interrupted) {
+                pause_before_next(failures);
+            }
+        }
+        if (view_ended(&live.view)) {
+            status = end(&live);
+        }
+        if (status < 0 && api_interrupted) {
+            fprintf(stderr, "\nThe run goes on: hivectl swarm watch %s %s\n",
+                live.swarm, live.run);
+            return EXIT_INTERRUPTED;
         }
     }
-    if (api_interrupted && !view_ended(&live.view)) {
-        fprintf(stderr, "\nThe run goes on: hivectl swarm watch %s %s\n",
-            live.swarm, live.run);
-        return EXIT_INTERRUPTED;
-    }
-    return end(&live);
+    return status;
 }

@@ -201,6 +201,8 @@ view_take_event(run_view_t *view, const json_t *event)
     if (strcmp(type, "run.succeeded") == 0 || strcmp(type, "run.failed") == 0
         || strcmp(type, "run.cancelled") == 0) {
         SET(view->state, type + 4);
+    } else if (strcmp(type, "run.retried") == 0) {
+        SET(view->state, "running");
     }
     return NULL;
 }

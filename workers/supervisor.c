@@ -389,11 +389,11 @@ supervise(void)
         if (boss.stopping) {
             continue;
         }
-        settle_reload();
         if (boss.reload_asked && !boss.reloading
             && slots_count(ROLE_LEAVING) == 0) {
             begin_reload();
         }
+        settle_reload();
         start_due();
         announce();
     }

@@ -298,8 +298,10 @@ where r.id = $3::uuid
   and (r.swarm_id = $2::uuid and r.owner_id = $1::uuid) is true
 
 -- name: swarm_run_exists (read)
--- A row when run $3 is of swarm $2, and that of caller $1.
-select r.id from swarm_runs r
+-- A row when run $3 is of swarm $2, and that of caller $1; whether its tasks are
+-- still kept.
+select (select true from runs x where x.id = r.id) is true as kept
+from swarm_runs r
 where r.id = $3::uuid
   and (r.swarm_id = $2::uuid and r.owner_id = $1::uuid) is true
 
@@ -431,18 +433,25 @@ from r
 cross join lateral swarm_tell(r.swarm_id, 'run.succeeded',
     jsonb_build_object('run_id', r.id)) e
 
+-- name: swarm_run_lock
+-- Locks run $1.
+select r.id, r.state from swarm_runs r where r.id = $1::uuid for update
+
 -- name: swarm_run_resume
--- Run $1, whose tasks are tried again, goes on, with all of its steps that
--- failed or were cancelled. $2: only if the run has ended, or that step failed
--- (null: whatever). No row: that is not so, or the swarm takes no more work.
+-- Run $1, which is locked and whose tasks are tried again, goes on, with the
+-- steps whose tasks those are. $2: only if the run has ended, or that step
+-- failed or was cancelled; no step that is under way is touched then (null:
+-- none can be). No row: that is not so, or the swarm takes no more work.
 with r as (
     update swarm_runs r
     set state = 'running', error = null, finished_at = null
     from swarms s
     where r.id = $1::uuid and (r.state <> 'succeeded') is true
       and s.id = r.swarm_id and (s.state = 'active') is true
+      and (select x.state = 'running' from runs x where x.id = r.id) is true
       and ($2::text is null or r.state <> 'running' or (
-          select (f.state = 'failed') is true from swarm_steps f
+          select (f.state in ('failed', 'cancelled')) is true
+          from swarm_steps f
           where f.run_id = r.id and f.name = $2::text)) is true
     returning r.id, r.swarm_id
 ), st as (
@@ -450,7 +459,12 @@ with r as (
     set state = 'waiting', error = null, finished_at = null, tried = '{}',
         failures = 0
     from r
-    where t.run_id = r.id and (t.state in ('failed', 'cancelled')) is true
+    where t.run_id = r.id
+      and (t.state in ('failed', 'cancelled')
+           or ($2::text is null and t.state <> 'succeeded')) is true
+      and (select true from tasks k
+           where k.run_id = r.id and (k.step = t.name) is true
+           limit 1) is true
     returning t.run_id
 )
 select e.*
@@ -485,7 +499,7 @@ with gone as materialized (
     join runs x on x.id = r.id and (x.state <> 'running') is true
     where r.state = 'running'
     limit $1::bigint
-    for update of r skip locked
+    for update of r, x skip locked    -- x: it may be tried again just now
 ), st as (
     update swarm_steps t
     set state = case when g.error->>'step' = t.name then 'failed'

@@ -273,6 +273,61 @@ subtest 'a run that failed is tried again' => sub {
     }
 };
 
+# Whoever says that runs have ended (keeper.c) leaves one alone that is being
+# tried again: its run of tasks is locked.
+subtest 'tried again while its end is being noticed' => sub {
+    my $swarm = swarm(agents => [agents(qw(coordinator coder))])->{id};
+    $models->chaos({ latencyMs => 5000 });
+    my $run = give($swarm, { description => 'x', subtasks => [{ title => 'a' }] })->json->{id};
+    my ($ours, $tasks) = map { $hive->psql_start } 1 .. 2;
+    Hive::Test::psql_ask($ours, "begin; select id from cell0.swarm_runs where id = '$run' for update;");
+    $hive->post("/api/v1/runs/$run/cancel", $ada);
+    ok $hive->wait_for(10, sub { $hive->get("/api/v1/runs/$run", $ada)->json->{state} eq 'cancelled' }), 'cancelled';
+    Hive::Test::psql_ask($tasks, "begin; select id from cell0.runs where id = '$run' for update;");
+    Hive::Test::psql_ask($ours, 'commit;');
+    sleep 1.5;
+    is run_of($swarm, $run)->{state}, 'running', 'not noticed while somebody has the run of tasks';
+    $models->chaos({});
+    Hive::Test::psql_ask($tasks, 'commit;');
+    $hive->psql_end($_) for $ours, $tasks;
+    my $res = $hive->post("/api/v1/swarms/$swarm/tasks/$run/retry", $ada);
+    is $res->code, 200, 'tried again, noticed or not' or diag $res->body;
+    my $now = ended($swarm, $run);
+    is $now->{state}, 'succeeded', 'it ends well' or diag encode_json($now);
+};
+
+subtest 'steps that begin again together' => sub {
+    my $swarm = swarm(agents => [agents(qw(coordinator coder coder coder))], model => 'claude-haiku-4-5')->{id};
+    $models->chaos({ latencyMs => 1000 });
+    my $run = give($swarm, { description => 'x', subtasks => [{ title => 'a', name => 'a' }, map { { title => $_, depends_on => ['a'] } } qw(b c d)] })->json->{id};
+    $hive->wait_for(10, sub { (step(run_of($swarm, $run), 'a') // {})->{state} eq 'running' });
+    $hive->psql("update hive.models set status = 'retired' where id = 'claude-haiku-4-5'");
+    is ended($swarm, $run)->{state}, 'failed', 'after they have failed';
+    $models->chaos({});
+    $hive->psql("update hive.models set status = 'active' where id = 'claude-haiku-4-5'");
+    is $hive->post("/api/v1/runs/$run/retry", $ada)->code, 200, 'of the run of tasks';
+    ok $hive->wait_for(20, sub { run_of($swarm, $run)->{state} eq 'succeeded' }), 'do so';
+    like $hive->psql("select count(*) from cell0.events where channel = 'swarm:$swarm' and type = 'run.retried'"), qr/^1$/m, 'and it is said once';
+};
+
+subtest 'deleted while it begins again' => sub {
+    my $swarm = swarm(agents => [agents(qw(coordinator coder))])->{id};
+    $models->chaos({ latencyMs => 5000 });
+    my $run = give($swarm, { description => 'x', subtasks => [{ title => 'a' }] })->json->{id};
+    $hive->post("/api/v1/swarms/$swarm/tasks/$run/cancel", $ada);
+    ended($swarm, $run);
+    $models->chaos({});
+    my @pids = sort $hive->worker_pids;
+    my $ours = $hive->psql_start;
+    Hive::Test::psql_ask($ours, "begin; delete from cell0.swarms where id = '$swarm';");
+    $hive->post("/api/v1/runs/$run/retry", $ada);
+    sleep 0.7;
+    Hive::Test::psql_ask($ours, 'commit;');
+    $hive->psql_end($ours);
+    ok $hive->wait_for(20, sub { $hive->get("/api/v1/runs/$run", $ada)->json->{state} eq 'failed' }), 'the run fails';
+    is_deeply [sort $hive->worker_pids], \@pids, 'and no process does';
+};
+
 subtest 'a run of a swarm that takes no more work is not tried again' => sub {
     my $swarm = swarm(agents => [agents(qw(coordinator coder))])->{id};
     $models->chaos({ latencyMs => 5000 });

@@ -67,7 +67,7 @@ typedef struct {
  * to be done anew, by whoever may. `step`: only if it has ended, or that step
  * has failed. In rq->transaction. 0: there is nothing to resume, or the swarm
  * takes no more work; when that is so only now, raises 409
- * "swarm_not_active". */
+ * "swarm_not_active"; 409 "run_succeeded". */
 int run_resume(request_t *rq, hive_uuid_t run, slice_t step);
 
 /* Parts of a JSON array (`field`: what it is called where it comes from), in

@@ -103,14 +103,20 @@ op_swarm_task_get(request_t *rq)
     reply_run(rq);
 }
 
+/* Raises 404, and 409 with that code when its tasks are gone already. */
 static hive_uuid_t
-existing_run(request_t *rq)
+existing_run(request_t *rq, const char *gone, const char *message)
 {
     hive_uuid_t run = rq_param_uuid(rq, 1);
+    const db_row_t *row = db_row(rq, Q_SWARM_RUN_EXISTS,
+        value_uuid(rq->user), value_uuid(rq_param_uuid(rq, 0)),
+        value_uuid(run));
 
-    if (db_row(rq, Q_SWARM_RUN_EXISTS, value_uuid(rq->user),
-            value_uuid(rq_param_uuid(rq, 0)), value_uuid(run)) == NULL) {
+    if (row == NULL) {
         raise_missing(rq);
+    }
+    if (!db_bool(row, "kept")) {
+        rq_raise(rq, 409, gone, "%s", message);
     }
     return run;
 }
@@ -120,7 +126,7 @@ existing_run(request_t *rq)
 static void
 cancel(request_t *rq, void *arg)
 {
-    hive_uuid_t run = existing_run(rq);
+    hive_uuid_t run = existing_run(rq, "run_finished", "the run has ended");
 
     (void) arg;
     if (!run_cancel(rq, run)) {
@@ -145,17 +151,25 @@ raise_inactive(request_t *rq)
 int
 run_resume(request_t *rq, hive_uuid_t run, slice_t step)
 {
-    const db_row_t *told = db_row(rq, Q_SWARM_RUN_RESUME, value_uuid(run),
-        step.data != NULL ? value_text(step) : value_null());
+    const db_row_t *row = db_row(rq, Q_SWARM_RUN_LOCK, value_uuid(run));
 
-    if (told == NULL) {
+    if (row == NULL) {
+        return 0;
+    }
+    if (slice_equal(db_text(row, "state"), SLICE("succeeded"))) {
+        rq_raise(rq, 409, "run_succeeded",
+            "nothing of the run is left to be tried again");
+    }
+    row = db_row(rq, Q_SWARM_RUN_RESUME, value_uuid(run),
+        step.data != NULL ? value_text(step) : value_null());
+    if (row == NULL) {
         return 0;
     }
     /* The swarm is locked by that event: now it says for good what it is. */
     if (db_row(rq, Q_SWARM_RUN_WANTED, value_uuid(run)) == NULL) {
         raise_inactive(rq);
     }
-    event_publish(rq, told);
+    event_publish(rq, row);
     return 1;
 }
 
@@ -163,7 +177,8 @@ run_resume(request_t *rq, hive_uuid_t run, slice_t step)
 static void
 retry(request_t *rq, void *arg)
 {
-    hive_uuid_t run = existing_run(rq);
+    hive_uuid_t run = existing_run(rq, "run_expired",
+        "the steps of the run are no longer kept");
 
     (void) arg;
     run_retry(rq, run);

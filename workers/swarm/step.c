@@ -430,19 +430,23 @@ resume(request_t *rq, void *arg)
     run_resume(rq, step->run->run, step->name);
 }
 
-/* Somebody has had the tasks of a run that had ended tried again, under their
- * own names: the run as the swarm has it goes on. A step that has failed since
- * (attempts count on) is another matter: fail_again. */
+/* Somebody has had tasks of a run that had ended tried again, under their own
+ * names: the run as the swarm has it goes on. A step that has failed since
+ * (attempts count on) is another matter: fail_again. (The process that stops
+ * in the very moment in which its step fails forgives that attempt: then the
+ * step has one more.) */
 static void
 resume_retried(step_run_t *step)
 {
-    int64_t attempt = db_int(step->row, "attempt");
     slice_t run = db_text(step->row, "run_state");
+    slice_t state = db_text(step->row, "state");
 
     if (slice_equal(run, SLICE("failed"))
         || slice_equal(run, SLICE("cancelled"))
-        || (slice_equal(db_text(step->row, "state"), SLICE("failed"))
-            && attempt <= db_int(step->row, "attempt_base"))) {
+        || slice_equal(state, SLICE("cancelled"))
+        || (slice_equal(state, SLICE("failed"))
+            && db_int(step->row, "attempt")
+               <= db_int(step->row, "attempt_base"))) {
         db_transact(step->rq, resume, step);
         read_step(step);
     }
@@ -495,6 +499,10 @@ execute_swarm(task_run_t *run)
         return;
     }
     resume_retried(&step);
+    if (step.row == NULL) {
+        task_fail(run, 1, "not_a_step", "the swarm has been deleted");
+        return;
+    }
     if (has_ended(&step)) {
         return;
     }
