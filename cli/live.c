@@ -323,7 +323,7 @@ show_run(const json_t *run)
         show_money(number_at(run, "nano_usd")));
 }
 
-/* The exit status; -1: it goes on after all, somebody has had it tried again. */
+/* The exit status; -1: it goes on after all, since it is tried again. */
 static int
 end(live_t *live)
 {
