@@ -649,9 +649,13 @@ void ngx_http_hive_ws_state(ngx_http_hive_sub_t *sub, event_record_t *state);
 /* Events up to where the channel is were dropped. */
 void ngx_http_hive_ws_dropped(ngx_http_hive_sub_t *sub);
 
-/* {"type", ..} of what every transport says when a subscription stands. */
+/* {"type", ..} of what every transport says when a subscription stands, is
+ * refused ("channel" may be NULL) and has ended; NULL without memory. */
 json_t *ngx_http_hive_confirmation(ngx_http_hive_sub_t *sub,
     ngx_uint_t recovered, int64_t offset);
+json_t *ngx_http_hive_refusal(ngx_str_t *channel, const char *code,
+    const char *message);
+json_t *ngx_http_hive_ending(ngx_http_hive_sub_t *sub, const char *reason);
 
 
 /* ---- server-sent events ---- */

@@ -281,6 +281,34 @@ ngx_http_hive_confirmation(ngx_http_hive_sub_t *sub, ngx_uint_t recovered,
 }
 
 
+json_t *
+ngx_http_hive_refusal(ngx_str_t *channel, const char *code,
+    const char *message)
+{
+    json_t  *answer;
+
+    answer = json_pack("{s:s, s:s, s:s}", "type", "error", "code", code,
+                       "message", message);
+
+    if (answer && channel) {
+        json_object_set_new(answer, "channel",
+                            json_stringn((char *) channel->data,
+                                         channel->len));
+    }
+
+    return answer;
+}
+
+
+json_t *
+ngx_http_hive_ending(ngx_http_hive_sub_t *sub, const char *reason)
+{
+    return json_pack("{s:s, s:s%, s:s}", "type", "unsubscribed",
+                     "channel", sub->channel->name, sub->channel->sn.str.len,
+                     "reason", reason);
+}
+
+
 void
 ngx_http_hive_ws_confirmed(ngx_http_hive_sub_t *sub, ngx_uint_t recovered,
     int64_t offset)
@@ -300,28 +328,15 @@ void
 ngx_http_hive_ws_refused(ngx_http_hive_client_t *client, json_t *id,
     ngx_str_t *channel, const char *code, const char *message)
 {
-    json_t  *answer;
-
-    answer = json_pack("{s:s, s:s, s:s}", "type", "error", "code", code,
-                       "message", message);
-
-    if (answer && channel) {
-        json_object_set_new(answer, "channel",
-                            json_stringn((char *) channel->data,
-                                         channel->len));
-    }
-
-    ngx_http_hive_ws_answer((ngx_http_hive_ws_t *) client, id, answer);
+    ngx_http_hive_ws_answer((ngx_http_hive_ws_t *) client, id,
+                            ngx_http_hive_refusal(channel, code, message));
 }
 
 
 void
 ngx_http_hive_ws_ended(ngx_http_hive_sub_t *sub, const char *reason)
 {
-    ngx_http_hive_tell(sub->client,
-        json_pack("{s:s, s:s%, s:s}", "type", "unsubscribed",
-                  "channel", sub->channel->name, sub->channel->sn.str.len,
-                  "reason", reason));
+    ngx_http_hive_tell(sub->client, ngx_http_hive_ending(sub, reason));
 }
 
 

@@ -264,18 +264,8 @@ void
 ngx_http_hive_sse_refused(ngx_http_hive_client_t *client, json_t *id,
     ngx_str_t *channel, const char *code, const char *message)
 {
-    json_t  *answer;
-
-    answer = json_pack("{s:s, s:s, s:s}", "type", "error", "code", code,
-                       "message", message);
-
-    if (answer && channel) {
-        json_object_set_new(answer, "channel",
-                            json_stringn((char *) channel->data,
-                                         channel->len));
-    }
-
-    ngx_http_hive_sse_tell((ngx_http_hive_sse_t *) client, "error", answer, 0);
+    ngx_http_hive_sse_tell((ngx_http_hive_sse_t *) client, "error",
+                           ngx_http_hive_refusal(channel, code, message), 0);
 }
 
 
@@ -283,10 +273,8 @@ void
 ngx_http_hive_sse_ended(ngx_http_hive_sub_t *sub, const char *reason)
 {
     ngx_http_hive_sse_tell((ngx_http_hive_sse_t *) sub->client,
-        "unsubscribed",
-        json_pack("{s:s, s:s%, s:s}", "type", "unsubscribed",
-                  "channel", sub->channel->name, sub->channel->sn.str.len,
-                  "reason", reason), 0);
+                           "unsubscribed", ngx_http_hive_ending(sub, reason),
+                           0);
 }
 
 
