@@ -173,6 +173,23 @@ ok_run('swarm', 'cancel', 'team', $id);
 is((run('swarm', 'watch', 'team', $id))[0], 6, 'a cancelled one has a code of its own');
 like ok_run('swarm', 'retry', 'team', $id), qr/Another/, 'tried again, it is shown to its end';
 is((run('swarm', 'retry', 'team', $id))[0], 1, 'what has succeeded is not tried again');
+
+# Who watches hears at once that it was cancelled and that it goes on.
+$id = ok_run('swarm', 'run', 'team', 'Stopped and not', '--detach', '--max-tokens', '4000');
+chomp $id;
+{
+    local %ENV = (PATH => $ENV{PATH}, HOME => "$home", HIVE_URL => $hive->url);
+    my $pid = fork // die;
+    if (!$pid) { open STDOUT, '>', "$home/again"; open STDERR, '>&', \*STDOUT; { no warnings; exec $hivectl, 'swarm', 'watch', 'team', $id } POSIX::_exit(127) }
+    ok $hive->wait_for(10, sub { -s "$home/again" }), 'one that is watched';
+    kill STOP => $pid;
+    ok_run('swarm', 'cancel', 'team', $id);
+    ok $hive->wait_for(10, sub { decode_json(ok_run('swarm', 'show', 'team', $id, '--json'))->{state} eq 'cancelled' }), 'and cancelled';
+    ok_run('swarm', 'retry', 'team', $id, '--detach');
+    kill CONT => $pid;
+    waitpid $pid, 0;
+    is $? >> 8, 0, 'is watched to its end when it is tried again' or diag Hive::Test::slurp("$home/again");
+}
 is((run('swarm', 'show', 'nobody'))[0], 4, 'no such swarm');
 
 # The connection drops in the middle: the watcher goes on where it was.

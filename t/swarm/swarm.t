@@ -341,6 +341,21 @@ subtest 'a run of a swarm that takes no more work is not tried again' => sub {
     is $hive->post("/api/v1/runs/$run/retry", $ada)->code, 200, 'by its other name it begins';
     ok $hive->wait_for(20, sub { $hive->get("/api/v1/runs/$run", $ada)->json->{state} eq 'failed' }), 'and fails';
     is run_of($swarm, $run)->{state}, 'cancelled', 'the swarm does not say otherwise';
+    $hive->psql("delete from cell0.runs where id = '$run'");
+    is $hive->post("/api/v1/swarms/$swarm/tasks/$run/retry", $ada)->json->{code}, 'run_expired', 'nor when its tasks are gone';
+    is $hive->post("/api/v1/swarms/$swarm/tasks/$run/cancel", $ada)->json->{code}, 'run_finished', 'and it is over';
+};
+
+# Its process died between the result and the end of the task, which then was
+# cancelled.
+subtest 'a run whose result is there is not tried again' => sub {
+    my $swarm = swarm(agents => [agents(qw(coordinator coder))])->{id};
+    my $run = give($swarm, { description => 'x', subtasks => [{ title => 'a' }] })->json->{id};
+    is ended($swarm, $run)->{state}, 'succeeded', 'there it is';
+    ok $hive->wait_for(10, sub { $hive->get("/api/v1/runs/$run", $ada)->json->{state} eq 'succeeded' }), 'all of it';
+    $hive->psql("update cell0.task_history set state = 'cancelled' where run_id = '$run' and step = 'result'; update cell0.runs set state = 'cancelled', succeeded_n = succeeded_n - 1, cancelled_n = cancelled_n + 1 where id = '$run'");
+    is $hive->post("/api/v1/swarms/$swarm/tasks/$run/retry", $ada)->json->{code}, 'run_succeeded', 'refused';
+    is $hive->get("/api/v1/runs/$run", $ada)->json->{state}, 'cancelled', 'and nothing has begun';
 };
 
 subtest 'a model that is gone in the middle' => sub {
