@@ -35,7 +35,7 @@ sub fault_test {
         http => join("\n", map { "    hive_deadline $_ ${deadline}s;" } qw(read write auth)));
     my $dir = File::Temp->newdir(CLEANUP => 1);
     my $accounts = accounts($hive, "$dir/accounts");
-    my ($head, $tail) = $ENV{HIVE_FAULT_ROUNDS} ? (9, 8) : (3, 3);    # a round that is judged by itself is watched for longer
+    my ($head, $tail) = $ENV{HIVE_FAULT_ROUNDS} ? (9, 8) : (4, 3);    # a round that is judged by itself is watched for longer
 
     run_load($hive, $accounts, "$dir/capacity", rate => 0, seconds => 3, prefix => 'capacity')->();
     my $whole = journal("$dir/capacity");
